@@ -1,0 +1,145 @@
+"""The lock, `project.lock.json`: what was resolved and measured; `eiauto verify` checks it offline.
+
+Equal inputs give equal bytes on the local backend, except for `environment`, which names the machine, the
+versions and the times.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from ei_automation.schema.metrics import Metrics, ModelVariant, TrainingCurves
+from ei_automation.schema.strict import StrictModel
+
+LOCK_SCHEMA_VERSION = 1
+MAIN_SPLIT = "main"
+"""Name of `[dataset.split]` beside those of `[dataset.compare]`."""
+
+
+class OriginRecord(StrictModel):
+    """Where the data came from."""
+
+    type: str
+    """kaggle, folder, zip or bundled."""
+    reference: str
+    """Slug with version, file name or bundled name; never a path of a machine."""
+    archive_sha256: str | None = None
+    """Of the downloaded or given archive."""
+    overridden: bool = False
+    """Whether `--from` gave another place than the manifest names."""
+
+
+class SampleRecord(StrictModel):
+    """One sample of the data set."""
+
+    name: str
+    sha256: str
+    label: str
+    group: str = ""
+    categories: dict[str, str]
+    """Split name to category."""
+
+
+class FindingRecord(StrictModel):
+    """One finding of the audit."""
+
+    code: str
+    severity: str
+    message: str
+    samples: list[str] = Field(default_factory=list)
+    count: int = 0
+
+
+class DatasetRecord(StrictModel):
+    """The data set as it was used."""
+
+    origin: OriginRecord
+    samples_sha256: str
+    """Fingerprint over names, hashes, labels, groups and categories."""
+    labels: list[str]
+    split_specs: dict[str, dict[str, Any]]
+    """Split name to method, testing ratio and seed; with other ones the samples are split anew."""
+    counts: dict[str, dict[str, dict[str, int]]]
+    """Split name to category to label to samples."""
+    set_aside: dict[str, str]
+    """Sample name to the finding's code."""
+    findings: list[FindingRecord]
+
+
+class ModelRecord(StrictModel):
+    """A .tflite file."""
+
+    sha256: str
+    size_bytes: int
+
+
+class WeightsRecord(StrictModel):
+    """Where the base's weights came from."""
+
+    source: str
+    """`pretrained`, `none`, or the file's name."""
+    sha256: str | None = None
+
+
+class TrainingRecord(StrictModel):
+    """One training."""
+
+    inputs: str
+    """Fingerprint of all it depends on: samples, impulse, parameters, weights, trainer version."""
+    parameters: dict[str, Any]
+    weights: WeightsRecord | None
+    seed: int
+    threads: int
+    validation_sha256: str
+    """Fingerprint of the validation samples' hashes."""
+    validation_count: int
+    training_count: int
+    curves: TrainingCurves
+    models: dict[ModelVariant, ModelRecord]
+
+
+class DeploymentRecord(StrictModel):
+    """One built artifact."""
+
+    inputs: str
+    """Fingerprint of model, labels and wish."""
+    format: str
+    variant: ModelVariant
+    engine: str
+    firmware_version: str
+    file: str
+    """Relative to the project folder."""
+    sha256: str
+    model_sha256: str
+
+
+class SplitRecord(StrictModel):
+    """What was trained and measured on one split."""
+
+    training: TrainingRecord | None = None
+    metrics: list[Metrics] = Field(default_factory=list)
+    deployments: list[DeploymentRecord] = Field(default_factory=list)
+
+
+class EnvironmentRecord(StrictModel):
+    """The part of the lock that names the machine and the times."""
+
+    machine: dict[str, str] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    times: dict[str, str] = Field(default_factory=dict)
+    """Step to UTC time of its end."""
+
+
+class Lock(StrictModel):
+    """`project.lock.json`."""
+
+    schema_version: int = Field(default=LOCK_SCHEMA_VERSION, alias="schema")
+    project: str
+    manifest_sha256: str = ""
+    """Fingerprint of the manifest's values, not of its layout."""
+    dataset: DatasetRecord | None = None
+    samples: list[SampleRecord] = Field(default_factory=list)
+    splits: dict[str, SplitRecord] = Field(default_factory=dict)
+    environment: EnvironmentRecord = EnvironmentRecord()

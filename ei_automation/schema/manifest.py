@@ -1,0 +1,178 @@
+"""The manifest, `project.toml`: what is wanted, and what was published.
+
+Reading a file into it is `workflow/manifest.py`; a JSON Schema of it is `eiauto schema`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ei_automation.schema.impulse import Impulse
+from ei_automation.schema.metrics import EvaluationCategory, ModelVariant
+from ei_automation.schema.strict import StrictModel
+from ei_automation.schema.training import TrainingParameters
+
+SCHEMA_VERSION = 1
+
+
+class PublishedMetric(StrictModel):
+    """A number that the source states."""
+
+    metric: Literal["accuracy", "accuracy_with_threshold", "loss", "roc_auc", "f1_score"]
+    variant: ModelVariant
+    category: EvaluationCategory
+    value: float | None = None
+    """As a ratio 0..1 (loss: nats); unset with `unreadable` where it stands only in a picture."""
+    tolerance: float = Field(default=0.02, ge=0)
+    """Absolute difference that still counts as the same result."""
+    label: str | None = None
+    """For f1_score: which label."""
+    source: str
+    """Where the source says it."""
+    not_comparable: str = ""
+    """Why no result of this manifest can be held against it; empty when it can."""
+
+
+class PublishedFact(StrictModel):
+    """Something else that the source states: image counts, flash, RAM, latency, a device."""
+
+    name: str
+    value: str
+    """As stated, with its unit."""
+    source: str
+
+
+class Published(StrictModel):
+    """The project that this manifest reproduces."""
+
+    title: str
+    authors: tuple[str, ...] = Field(default=(), strict=False)
+    url: str = ""
+    studio_project: int | None = None
+    """Studio's public project id."""
+    sample_count: int | None = Field(default=None, ge=1)
+    """Images the source used; another count makes its numbers not comparable."""
+    metrics: tuple[PublishedMetric, ...] = Field(default=(), strict=False)
+    facts: tuple[PublishedFact, ...] = Field(default=(), strict=False)
+
+
+class KaggleOrigin(StrictModel):
+    """A Kaggle data set."""
+
+    type: Literal["kaggle"]
+    slug: str = Field(pattern=r"^[A-Za-z0-9_-]+/[A-Za-z0-9_-]+$")
+    """owner/name."""
+    version: int | None = Field(default=None, ge=1)
+    """Pin it; unset takes the newest, and the lock records which that was."""
+
+
+class FolderOrigin(StrictModel):
+    """A folder on this machine."""
+
+    type: Literal["folder"]
+    path: str
+    """Relative to the project folder, or absolute."""
+
+
+class ZipOrigin(StrictModel):
+    """A zip on this machine."""
+
+    type: Literal["zip"]
+    path: str
+    """Relative to the project folder, or absolute."""
+
+
+class BundledOrigin(StrictModel):
+    """A set that a dependency ships: nothing is downloaded."""
+
+    type: Literal["bundled"]
+    name: Literal["sklearn-digits"]
+
+
+Origin = Annotated[KaggleOrigin | FolderOrigin | ZipOrigin | BundledOrigin, Field(discriminator="type")]
+
+
+class Split(StrictModel):
+    """Which samples test."""
+
+    method: Literal["stratified", "group", "source"] = "stratified"
+    """stratified: by label; group: by label, whole groups; source: the data set's own categories."""
+    testing_ratio: float = Field(default=0.2, gt=0, lt=1)
+    seed: int = Field(default=3, ge=0)
+
+
+class Groups(StrictModel):
+    """What each sample was made from, so that no original stands on both sides of a split."""
+
+    csv: str | None = None
+    """A CSV in the project folder (or absolute) with a header."""
+    path_column: str = "path"
+    """Column with the sample's path; it may be longer or shorter at its front than ours."""
+    group_column: str = "group"
+    pattern: str | None = None
+    """Instead of a CSV: a regular expression over the sample's path; its group `group`, or its first one."""
+
+
+class Dataset(StrictModel):
+    """The samples."""
+
+    origin: Origin
+    reader: Literal["image-folder", "openmv"] = "image-folder"
+    root: str = ""
+    """Folder inside the origin where the reader starts; `**` in front finds it at any depth."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Source label to label. Those that are not named keep theirs."""
+    categories: dict[str, Literal["training", "validation", "testing"]] = Field(default_factory=dict)
+    """Category folders: name to category. Unset: train, training, val, valid, validation, test and testing
+    in any case are known."""
+    leave_out: tuple[str, ...] = Field(default=(), strict=False)
+    """Source labels and category folders that are left out."""
+    split: Split = Split()
+    compare: dict[str, Split] = Field(default_factory=dict)
+    """Other splits of the same samples; `reproduce` trains and shows them side by side."""
+    groups: Groups | None = None
+    min_image_px: int = Field(default=8, ge=1)
+    """An image with a shorter side is set aside as tiny."""
+
+
+class Testing(StrictModel):
+    """Model testing."""
+
+    minimum_confidence: float = Field(default=0.6, ge=0, lt=1)
+    """Studio's threshold: a best score under it is uncertain."""
+
+
+class DeploymentWish(StrictModel):
+    """A deployment to build."""
+
+    format: Literal["openmv", "bundle"]
+    variant: ModelVariant = "int8"
+    engine: Literal["tflite"] = "tflite"
+    firmware_version: str = Field(default="", pattern=r"^(\d+\.\d+(\.\d+)?)?$")
+    """Of the board, e.g. 4.5.5: decides which script goes with the model."""
+
+
+class Board(StrictModel):
+    """What it runs on; the flasher of a coming release reads it."""
+
+    name: str
+
+
+class Manifest(StrictModel):
+    """`project.toml`."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """The project's, lower case with hyphens."""
+    description: str = ""
+    published: Published | None = None
+    assumptions: tuple[str, ...] = Field(default=(), strict=False)
+    """What the source leaves open and how it was filled in here."""
+    dataset: Dataset
+    impulse: Impulse
+    training: TrainingParameters
+    testing: Testing = Testing()
+    deployments: tuple[DeploymentWish, ...] = Field(default=(), strict=False)
+    boards: tuple[Board, ...] = Field(default=(), strict=False)
