@@ -1,0 +1,1 @@
+"""The local backend: state in the project's folder, the trainer in this process, no account."""
