@@ -1,0 +1,65 @@
+"""Content hashes of files, remembered by path, size and time: an unchanged file is not read again."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ei_automation.errors import DatasetError
+from ei_automation.files import ensure_folder, sha256_file, storage_errors
+
+DOING = "remembering content hashes"
+REPORT_EVERY = 200
+
+
+def hash_files(paths: Sequence[Path], folder: Path, on_progress: Callable[[int, int], None]) -> dict[Path, str]:
+    """SHA-256 of every file.
+
+    Args:
+        paths: The files.
+        folder: Where the memory is kept.
+        on_progress: Gets files done and in all, for those that must be read.
+
+    Raises:
+        DatasetError: A file cannot be read.
+    """
+    database = sqlite3.connect(ensure_folder(folder, DOING) / "hashes.sqlite")
+    try:
+        with storage_errors(folder, DOING):
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS hashes"
+                " (path TEXT PRIMARY KEY, size INTEGER, time INTEGER, sha256 TEXT)"
+            )
+            return _hash(paths, database, on_progress)
+    finally:
+        database.close()
+
+
+def _hash(
+    paths: Sequence[Path], database: sqlite3.Connection, on_progress: Callable[[int, int], None]
+) -> dict[Path, str]:
+    known = {row[0]: row[1:] for row in database.execute("SELECT path, size, time, sha256 FROM hashes")}
+    found: dict[Path, str] = {}
+    new: list[tuple[Path, int, int]] = []
+    for path in paths:
+        status = path.stat()
+        remembered = known.get(str(path))
+        if remembered and remembered[:2] == (status.st_size, status.st_mtime_ns):
+            found[path] = remembered[2]
+        else:
+            new.append((path, status.st_size, status.st_mtime_ns))
+    rows = []
+    for done, (path, size, time) in enumerate(new, 1):
+        try:
+            found[path] = sha256_file(path)
+        except OSError as error:
+            raise DatasetError(
+                f"{path} cannot be read: {error.strerror}", hint="make it readable or remove it"
+            ) from error
+        rows.append((str(path), size, time, found[path]))
+        if done % REPORT_EVERY == 0 or done == len(new):
+            on_progress(done, len(new))
+    with database:
+        database.executemany("INSERT OR REPLACE INTO hashes VALUES (?,?,?,?)", rows)
+    return found
