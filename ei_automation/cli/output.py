@@ -1,0 +1,122 @@
+"""What the user sees: results on stdout, progress and talk on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from ei_automation.workflow.project import Event
+
+WIDE = 100
+"""Columns when the output is no terminal."""
+
+
+class Output:
+    """Where a command's words go.
+
+    Attributes:
+        json_mode: One JSON document on stdout, nothing else there.
+        quiet: No talk on stderr but errors.
+    """
+
+    def __init__(self) -> None:
+        self.json_mode = False
+        self.quiet = False
+        self.debug = False
+        self._talk = Console(stderr=True, highlight=False)
+        width = None if sys.stdout.isatty() else max(WIDE, Console().width)
+        self._result = Console(highlight=False, width=width)
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    # Results
+
+    def document(self, content: Any) -> None:
+        """The one JSON document."""
+        click.echo(json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True))
+
+    def line(self, text: str = "") -> None:
+        """A line of the result."""
+        self._result.print(escape(text), soft_wrap=True)
+
+    def styled(self, text: str) -> None:
+        """A line of the result with rich markup; escape what is not ours."""
+        self._result.print(text, soft_wrap=True)
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """A table of the result. Columns that start with `>` are aligned to the right."""
+        table = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
+        for column in columns:
+            table.add_column(
+                column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+            )
+        for row in rows:
+            table.add_row(*[escape(cell) for cell in row])
+        self._result.print(table)
+
+    # Talk
+
+    def talk(self, text: str, style: str = "") -> None:
+        """A line for the person who watches."""
+        if not self.quiet:
+            console = self._progress.console if self._progress else self._talk
+            console.print(escape(text), style=style, soft_wrap=True)
+
+    def error(self, message: str, hint: str, log_tail: Sequence[str], exit_code: int) -> None:
+        """An error as sentences; with --json also as the document."""
+        for line in log_tail:
+            self._talk.print(escape(f"  {line}"), style="dim", soft_wrap=True)
+        self._talk.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+        if hint:
+            self._talk.print(f"[bold]what to do:[/] {escape(hint)}", soft_wrap=True)
+        if self.json_mode:
+            self.document({"error": {"message": message, "hint": hint, "exit_code": exit_code}})
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Progress bars while a command works; plain lines where stderr is no terminal."""
+        if self.quiet or not self._talk.is_terminal:
+            yield
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._talk, transient=True) as self._progress:
+            try:
+                yield
+            finally:
+                self._progress, self._tasks = None, {}
+
+    def on_event(self, event: Event) -> None:
+        """Show what a workflow tells."""
+        if event.kind == "step":
+            self._finish_bars()
+            self.talk(event.text, style="bold")
+        elif event.kind == "note":
+            self.talk(f"note: {event.text}", style="yellow")
+        elif event.kind == "line":
+            self.talk(f"  {event.text}", style="dim")
+        elif self._progress is not None:
+            if event.text not in self._tasks:
+                self._tasks[event.text] = self._progress.add_task(escape(event.text), total=event.total)
+            self._progress.update(self._tasks[event.text], completed=event.done, total=event.total)
+
+    def _finish_bars(self) -> None:
+        if self._progress is not None:
+            for task in self._tasks.values():
+                self._progress.remove_task(task)
+            self._tasks = {}
+
+
+OUTPUT = Output()

@@ -1,0 +1,46 @@
+"""Rows that more than one command shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ei_automation.schema.metrics import Metrics
+    from ei_automation.workflow.verdict import VerdictRow
+
+
+def metric_columns() -> tuple[str, ...]:
+    """Of a table of metrics."""
+    return ("variant", "category", ">samples", ">accuracy", "95 % interval", ">with threshold", ">loss")
+
+
+def metric_row(item: Metrics) -> tuple[str, ...]:
+    """One variant on one category."""
+    low, high = item.accuracy_interval
+    return (
+        item.variant,
+        item.category,
+        f"{item.sample_count:,}",
+        f"{item.accuracy:.2%}",
+        f"{low:.1%} .. {high:.1%}",
+        f"{item.with_threshold.accuracy:.2%}",
+        f"{item.loss:.3f}",
+    )
+
+
+def verdict_columns() -> tuple[str, ...]:
+    """Of the table of published numbers."""
+    return ("metric", ">published", ">ours", "95 % interval", "verdict", "why")
+
+
+def verdict_row(row: VerdictRow) -> tuple[str, ...]:
+    """One published number beside ours."""
+    interval = f"{row.interval[0]:.3f} .. {row.interval[1]:.3f}" if row.interval else ""
+    return (
+        row.name,
+        "not given" if row.published is None else f"{row.published:.3f} ± {row.tolerance:g}",
+        "" if row.ours is None else f"{row.ours:.3f}",
+        interval,
+        row.verdict.value,
+        row.reason,
+    )
