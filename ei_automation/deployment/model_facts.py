@@ -1,0 +1,74 @@
+"""What a .tflite file says about its input and output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from ei_automation.errors import VerificationError
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """One tensor of a model.
+
+    Attributes:
+        shape: With the batch in front.
+        dtype: int8, uint8, float32, ...
+        scale: real = (integer - zero_point) * scale; 0.0 for float32.
+        zero_point: 0 for float32.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model's one input and one output.
+
+    Attributes:
+        input: (1, height, width, channels).
+        output: (1, labels), or (1, height, width, classes + 1) for FOMO.
+    """
+
+    input: TensorFacts
+    output: TensorFacts
+
+    @property
+    def is_fomo(self) -> bool:
+        """Whether it gives a grid of cells rather than one score a label."""
+        return len(self.output.shape) == 4
+
+
+def read_model_facts(model: bytes) -> ModelFacts:
+    """Read them with LiteRT, which checks the whole file on the way.
+
+    Args:
+        model: Bytes of the .tflite file.
+
+    Raises:
+        VerificationError: The bytes are no .tflite model, or one with several inputs or outputs.
+    """
+    try:
+        interpreter = Interpreter(model_content=model, num_threads=1)
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    except (ValueError, RuntimeError) as error:
+        raise VerificationError(f"the .tflite model cannot be read: {error}") from error
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise VerificationError(
+            f"the .tflite model has {len(inputs)} inputs and {len(outputs)} outputs, one of each was expected"
+        )
+    return ModelFacts(_tensor(inputs[0]), _tensor(outputs[0]))
+
+
+def _tensor(details: dict[str, Any]) -> TensorFacts:
+    """From LiteRT's tensor details."""
+    scale, zero_point = details["quantization"]
+    shape = tuple(int(side) for side in details["shape"])
+    return TensorFacts(shape, np.dtype(details["dtype"]).name, float(scale), int(zero_point))
