@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+from typing import IO, TextIO
 
 import click
 
@@ -60,6 +65,44 @@ for command in (
 
 def main() -> None:
     """Run the command line and exit with the code that the README's table gives."""
+    with native_talk_apart() as native:
+        _run(native)
+
+
+@contextmanager
+def native_talk_apart() -> Iterator[IO[bytes]]:
+    """Keep what C++ libraries write to file descriptor 2 out of the progress; Python's stderr goes on as before.
+
+    TensorFlow and LiteRT greet with lines that no setting turns off. They are kept, and shown with a bug. With
+    --debug, or where stderr is no plain file, nothing is redirected.
+    """
+    with TemporaryFile() as kept:
+        if "--debug" in sys.argv or not _is_plain(sys.stderr):
+            yield kept
+            return
+        before, native = sys.stderr, os.dup(2)
+        with open(native, "w", buffering=1, encoding=before.encoding, errors="backslashreplace") as apart:  # noqa: PTH123
+            sys.stderr = apart
+            faulthandler.enable(apart)
+            os.dup2(kept.fileno(), 2)
+            try:
+                yield kept
+            finally:
+                apart.flush()
+                faulthandler.disable()
+                os.dup2(native, 2)
+                sys.stderr = before
+
+
+def _is_plain(stream: TextIO) -> bool:
+    """Whether a stream writes to file descriptor 2 itself."""
+    try:
+        return stream.fileno() == 2
+    except (OSError, ValueError):
+        return False
+
+
+def _run(native: IO[bytes]) -> None:
     try:
         code = cli.main(prog_name="eiauto", standalone_mode=False)
         sys.stdout.flush()
@@ -78,6 +121,8 @@ def main() -> None:
         sys.exit(BROKEN_PIPE)
     except Exception as error:  # noqa: BLE001 - the last frame: whatever comes here is our bug, shown whole
         traceback.print_exc()
+        native.seek(0)
+        sys.stderr.write(native.read().decode(errors="replace"))
         OUTPUT.error(
             f"a bug in eiauto: {type(error).__name__}: {error}", "please report it with the lines above", (), BUG
         )

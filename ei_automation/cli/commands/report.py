@@ -13,11 +13,15 @@ from ei_automation.cli.output import OUTPUT
 @click.command()
 @project_argument
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file; PROJECT/report.html by default.")
+@click.option("--readme", is_flag=True, help="Write PROJECT/README.md instead, and its row in the overview.")
 @backend_option
 @weights_option
 @json_option
-def report(project: Path, output: Path | None, backend: str, weights: Path | None) -> None:
+def report(project: Path, output: Path | None, readme: bool, backend: str, weights: Path | None) -> None:
     """Write one HTML file with everything that was found; it opens offline."""
+    if readme:
+        _readme(project)
+        return
     from ei_automation.workflow.project import exclusive
     from ei_automation.workflow.report import report as run
 
@@ -28,3 +32,14 @@ def report(project: Path, output: Path | None, backend: str, weights: Path | Non
         OUTPUT.document({"report": str(path), "size_bytes": path.stat().st_size})
         return
     OUTPUT.line(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def _readme(project: Path) -> None:
+    from ei_automation.workflow.readme import write_readmes
+
+    paths = write_readmes(open_project(project))
+    if OUTPUT.json_mode:
+        OUTPUT.document({"readmes": [str(path) for path in paths]})
+        return
+    for path in paths:
+        OUTPUT.line(str(path))
