@@ -1,0 +1,128 @@
+"""What every reader shares: the files of a folder, and which of them can be images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ei_automation.dataset.names import one_spelling
+from ei_automation.errors import DatasetError
+
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}  # as Pillow reads them
+)
+JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+"""What operating systems leave behind, in lower case. Hidden files count as junk too."""
+
+
+@dataclass(frozen=True)
+class FolderFile:
+    """A file below the reader's root.
+
+    Attributes:
+        path: The file.
+        folders: Names of the folders between root and file, in one spelling (NFC).
+        name: Folders and file name joined with `/`, in one spelling.
+    """
+
+    path: Path
+    folders: tuple[str, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image as a reader found it, before the manifest's mapping.
+
+    Attributes:
+        file: The file.
+        label: The source's label.
+        category: Name of its category folder; empty where it has none.
+    """
+
+    file: FolderFile
+    label: str
+    category: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a reader returns.
+
+    Attributes:
+        found: The images.
+        ignored: Name of each other file to why it is no sample.
+        labels: Source labels in the order that the source gives them; empty for alphabetical.
+    """
+
+    found: tuple[Found, ...]
+    ignored: dict[str, str]
+    labels: tuple[str, ...] = ()
+
+
+Reader = Callable[[Path, Iterable[FolderFile], frozenset[str]], Listing]
+"""Gets the root, its files (junk and what is left out are gone) and the category folders' names in lower case."""
+
+
+def walk(root: Path) -> Iterator[FolderFile]:
+    """All files below a folder except junk; linked folders are followed, each once.
+
+    Raises:
+        DatasetError: A folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(
+            f"the folder {error.filename} cannot be listed: {error.strerror}", hint="make it readable"
+        ) from error
+
+    visited = {_identity(root)}
+    for folder, below, files in os.walk(root, followlinks=True, onerror=refuse):
+        here = Path(folder)
+        below[:] = sorted(name for name in below if _enter(here / name, visited))
+        folders = tuple(one_spelling(part) for part in here.relative_to(root).parts)
+        for name in sorted(files):
+            if not is_junk(name):
+                yield FolderFile(here / name, folders, "/".join((*folders, one_spelling(name))))
+
+
+def sort_out(files: Iterable[FolderFile], ignored: dict[str, str]) -> Iterator[FolderFile]:
+    """The files that can be images; the others are entered in `ignored` with the reason."""
+    for file in files:
+        reason = _why_not(file)
+        if reason:
+            ignored[file.name.encode(errors="backslashreplace").decode()] = reason
+        else:
+            yield file
+
+
+def _why_not(file: FolderFile) -> str:
+    """Why a file is no image; empty when it may be one."""
+    if file.path.suffix.lower() not in IMAGE_SUFFIXES:
+        return "not an image by its name"
+    try:
+        file.name.encode()
+    except UnicodeEncodeError:
+        return "its name is no valid text; rename it"
+    return ""
+
+
+def _enter(folder: Path, visited: set[tuple[int, int]]) -> bool:
+    """Whether to go into a folder; links can lead in a circle."""
+    if is_junk(folder.name) or (identity := _identity(folder)) in visited:
+        return False
+    visited.add(identity)
+    return True
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """Device and inode."""
+    status = folder.stat()
+    return (status.st_dev, status.st_ino)
+
+
+def is_junk(name: str) -> bool:
+    """Whether a file or folder is hidden, or left behind by an operating system."""
+    return name.startswith(".") or name.lower() in JUNK
