@@ -67,7 +67,7 @@ class ManifestError(UsageError):
     ) -> None:
         where = f"{path}:{line}: " if path and line else f"{path}: " if path else ""
         super().__init__(f"{where}{key + ': ' if key else ''}{message}", hint=hint)
-        self.path, self.line, self.key = path, line, key
+        self.problem, self.path, self.line, self.key = message, path, line, key
 
 
 class SettingsError(EiautoError):

@@ -37,7 +37,8 @@ class Finding:
 
     Attributes:
         code: unreadable, truncated, empty, tiny, wrong-mode, duplicate, duplicate-across-labels,
-            near-duplicate-across-labels, leak, near-leak, group-leak, augmented-set, imbalance, converted-mode.
+            near-duplicate-across-labels, leak, near-leak, group-leak, groups-whole, augmented-set, ungrouped,
+            imbalance, converted-mode, ignored.
         severity: set-aside (the named samples are left out), warning or note.
         message: One sentence with the numbers.
         samples: Names of the samples concerned, sorted; may be cut to the first ones.

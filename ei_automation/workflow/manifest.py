@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -59,6 +61,19 @@ def parse_manifest(content: dict[str, Any], text: str, path: Path) -> Manifest:
         # A misspelt key gives two complaints; the one about the unknown name is the one that helps.
         details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
         raise _explain(details[0], text, path) from error
+
+
+@contextmanager
+def located(folder: Path) -> Iterator[None]:
+    """Give a ManifestError of the block, which knows its key, the manifest's file and the key's line."""
+    try:
+        yield
+    except ManifestError as error:
+        if error.path is not None:
+            raise
+        path = folder / FILE_NAME
+        line = find_line(path.read_text(encoding="utf-8"), tuple(error.key.split(".")))
+        raise ManifestError(error.problem, path=path, line=line, key=error.key, hint=error.hint) from error
 
 
 def _explain(detail: ErrorDetails, text: str, path: Path) -> ManifestError:

@@ -150,11 +150,14 @@ class Session:
             return Lock(schema=1, project=self.manifest.name)
         try:
             return Lock.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, ValidationError) as error:
-            reason = str(error).splitlines()[0]
-            raise VerificationError(
-                f"{path} is damaged: {reason}", hint="restore it, or delete it and run again"
-            ) from error
+        except ValidationError as error:
+            detail = error.errors()[0]
+            reason = f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+        except (ValueError, OSError) as error:
+            reason = str(error)
+        raise VerificationError(
+            f"{path} is damaged, or of another version: {reason}", hint="restore it, or delete it and run again"
+        )
 
     def write_lock(self, lock: Lock, step: str) -> None:
         """Write the lock with today's environment; one that differs in nothing else is left as it is."""

@@ -15,6 +15,7 @@ from ei_automation.schema.lock import DatasetRecord, FindingRecord, Lock, Origin
 from ei_automation.schema.manifest import Groups, KaggleOrigin, Origin
 from ei_automation.schema.sample import Category, Sample, SourceSample
 from ei_automation.workflow.hashing import hash_files
+from ei_automation.workflow.manifest import located
 from ei_automation.workflow.project import Session
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def sync(session: Session) -> SyncOutcome:
         ManifestError: The manifest names a label, folder or column that the data do not have.
     """
     lock = session.read_lock()
-    source = _fetch(session, lock)
+    with located(session.folder):
+        source = _fetch(session, lock)
     inputs = source.fingerprint(session)
     if _is_done(session, lock, inputs):
         assert lock.dataset is not None

@@ -88,7 +88,8 @@ def judge_metric(published: PublishedMetric, metrics: Sequence[Metrics], other_d
     verdict, reason = _decide(published, ours, interval, count)
     if published.not_comparable or other_data:
         verdict, reason = Verdict.NOT_COMPARABLE, published.not_comparable or other_data
-    name = f"{published.metric}{' of ' + published.label if published.label else ''}"
+    label = f" of {published.label}" if published.label else ""
+    name = published.metric.replace("_", " ") + label
     return VerdictRow(
         f"{name}, {published.variant}, {published.category}",
         published.value,

@@ -111,7 +111,7 @@ def test_a_label_in_the_mapping_that_is_not_there(cli, tmp_path):
     project = make_project(tmp_path / "colours", dataset='labels = { rod = "crimson" }')
     make_data(project / "data")
     assert cli("sync", project) == 2
-    assert "dataset.labels" in cli.err
+    assert "project.toml:7: dataset.labels: " in cli.err
     assert "'rod'" in cli.err
     assert "red" in cli.err
 
@@ -123,7 +123,7 @@ def test_a_corrupt_zip_and_one_that_climbs_out(cli, tmp_path):
     damaged[200:260] = b"\0" * 60
     (tmp_path / "damaged.zip").write_bytes(damaged)
     assert cli("sync", project, "--from", tmp_path / "damaged.zip") == 6
-    assert "damaged.zip" in cli.err
+    assert "the archive is corrupt at its member" in cli.err
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as evil:
         evil.writestr("../../red/outside.png", b"x")
     assert cli("sync", project, "--from", tmp_path / "evil.zip") == 6

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 from ei_automation.backends import BackendOptions
 from ei_automation.backends.base import Backend
 from ei_automation.backends.local.jobs import JobHandle, JobRunner
-from ei_automation.backends.local.plan import build_inputs, plan_training, require_impulse, testing_inputs
+from ei_automation.backends.local.plan import (
+    build_inputs,
+    plan_training,
+    require_impulse,
+    testing_inputs,
+    training_inputs,
+)
 from ei_automation.backends.local.results import read_evaluation, read_training, training_folder
 from ei_automation.backends.local.store import Store
 from ei_automation.errors import EiautoError, NotFoundError, VerificationError
@@ -294,11 +300,13 @@ class LocalBackend(Backend):
                 "the model is older than the last training, which did not end well",
                 hint="run `eiauto train` again",
             )
-        if plan_training(self._store, self._options, parameters).inputs != current["inputs"]:
+        record = read_training(self._training_folder(current["inputs"])).record
+        weights = record.weights.sha256 if record.weights else None
+        if training_inputs(self._store, parameters, weights) != current["inputs"]:
             raise VerificationError(
-                "the model is older than the samples, the impulse or the weights", hint="run `eiauto train` again"
+                "the model is older than the samples or the impulse", hint="run `eiauto train` again"
             )
-        return read_training(self._training_folder(current["inputs"])).record
+        return record
 
     def _evaluation(self) -> tuple[list[Metrics], list[Prediction]]:
         """What testing found for the current model; empty before testing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ei_automation.backends import BackendOptions
+from ei_automation.backends.local.results import RESULT_VERSION
 from ei_automation.backends.local.store import Store
 from ei_automation.errors import VerificationError
 from ei_automation.files import fingerprint
@@ -55,13 +56,9 @@ def plan_training(store: Store, options: BackendOptions, parameters: TrainingPar
 
     Raises:
         NotFoundError: The pretrained weights are not at hand.
+        NetworkError: They could not be downloaded.
     """
-    impulse = require_impulse(store)
-    samples = tuple(
-        sorted(
-            (s for s in store.samples() if s.category is not Category.TESTING), key=lambda sample: sample.sha256
-        )
-    )
+    impulse, samples = require_impulse(store), _learning_samples(store)
     weights = resolve_weights(
         parameters.learn_block,
         impulse.dsp_block.channels,
@@ -70,23 +67,36 @@ def plan_training(store: Store, options: BackendOptions, parameters: TrainingPar
         cache_folder=options.cache_folder / "weights",
         offline=options.offline,
     )
-    inputs = fingerprint(
+    labels = tuple(sorted({sample.label for sample in samples}))
+    inputs = training_inputs(store, parameters, weights.sha256 if weights else None)
+    return TrainingPlan(parameters, impulse, samples, labels, weights, inputs)
+
+
+def training_inputs(store: Store, parameters: TrainingParameters, weights_sha256: str | None) -> str:
+    """Fingerprint of what a training depends on, with weights that are known by their hash."""
+    return fingerprint(
         {
             "trainer": TRAINER_VERSION,
+            "result": RESULT_VERSION,
             "parameters": parameters.model_dump(mode="json"),
-            "impulse": impulse.model_dump(mode="json"),
-            "weights": weights.sha256 if weights else None,
-            "samples": [(s.sha256, s.label, s.category.value, s.group) for s in samples],
+            "impulse": require_impulse(store).model_dump(mode="json"),
+            "weights": weights_sha256,
+            "samples": [(s.sha256, s.label, s.category.value, s.group) for s in _learning_samples(store)],
         }
     )
-    labels = tuple(sorted({sample.label for sample in samples}))
-    return TrainingPlan(parameters, impulse, samples, labels, weights, inputs)
+
+
+def _learning_samples(store: Store) -> tuple[StoredSample, ...]:
+    """Training and validation category, by content hash."""
+    learning = (sample for sample in store.samples() if sample.category is not Category.TESTING)
+    return tuple(sorted(learning, key=lambda sample: sample.sha256))
 
 
 def testing_inputs(record: TrainingRecord, testing: list[StoredSample], minimum_confidence: float) -> str:
     """Fingerprint of what metrics are counted from."""
     return fingerprint(
         {
+            "result": RESULT_VERSION,
             "models": {variant: model.sha256 for variant, model in record.models.items()},
             "validation": record.validation_sha256,
             "testing": sorted((sample.sha256, sample.label) for sample in testing),

@@ -18,6 +18,8 @@ from ei_automation.schema.lock import TrainingRecord
 from ei_automation.schema.metrics import Metrics, Prediction
 
 DOING = "writing a test's result"
+RESULT_VERSION = 1
+"""Changes when the layout of these files does: results of another one are made anew, not read."""
 
 
 def training_folder(store: Store, inputs: str) -> Path:

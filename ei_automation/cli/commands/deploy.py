@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ei_automation.cli.options import backend_option, json_option, open_project, project_argument, weights_option
+from ei_automation.cli.options import backend_option, json_option, open_project, project_argument
 from ei_automation.cli.output import OUTPUT
 
 
@@ -14,14 +14,13 @@ from ei_automation.cli.output import OUTPUT
 @project_argument
 @click.option("--format", "formats", multiple=True, help="Only this deployment; may be repeated.")
 @backend_option
-@weights_option
 @json_option
-def deploy(project: Path, formats: tuple[str, ...], backend: str, weights: Path | None) -> None:
+def deploy(project: Path, formats: tuple[str, ...], backend: str) -> None:
     """Build the manifest's deployments from the last training's model."""
     from ei_automation.workflow.deploy import deploy as run
     from ei_automation.workflow.project import exclusive
 
-    session = open_project(project, backend, weights=weights)
+    session = open_project(project, backend)
     with OUTPUT.watching(), exclusive(session):
         records = run(session, formats)
     if OUTPUT.json_mode:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ei_automation.cli.options import backend_option, json_option, open_project, project_argument, weights_option
+from ei_automation.cli.options import backend_option, json_option, open_project, project_argument
 from ei_automation.cli.output import OUTPUT
 
 
@@ -15,9 +15,8 @@ from ei_automation.cli.output import OUTPUT
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file; PROJECT/report.html by default.")
 @click.option("--readme", is_flag=True, help="Write PROJECT/README.md instead, and its row in the overview.")
 @backend_option
-@weights_option
 @json_option
-def report(project: Path, output: Path | None, readme: bool, backend: str, weights: Path | None) -> None:
+def report(project: Path, output: Path | None, readme: bool, backend: str) -> None:
     """Write one HTML file with everything that was found; it opens offline."""
     if readme:
         _readme(project)
@@ -25,7 +24,7 @@ def report(project: Path, output: Path | None, readme: bool, backend: str, weigh
     from ei_automation.workflow.project import exclusive
     from ei_automation.workflow.report import report as run
 
-    session = open_project(project, backend, weights=weights)
+    session = open_project(project, backend)
     with OUTPUT.watching(), exclusive(session):
         path = run(session, output or session.folder / "report.html")
     if OUTPUT.json_mode:

@@ -13,7 +13,6 @@ from ei_automation.cli.options import (
     open_project,
     project_argument,
     split_option,
-    weights_option,
 )
 from ei_automation.cli.output import OUTPUT
 from ei_automation.cli.tables import metric_columns, metric_row
@@ -23,14 +22,13 @@ from ei_automation.cli.tables import metric_columns, metric_row
 @project_argument
 @split_option
 @backend_option
-@weights_option
 @json_option
-def test(project: Path, split: str, backend: str, weights: Path | None) -> None:
+def test(project: Path, split: str, backend: str) -> None:
     """Run the trained .tflite files over validation and testing samples."""
     from ei_automation.workflow.project import exclusive
     from ei_automation.workflow.test import test as run
 
-    session = open_project(project, backend, weights=weights)
+    session = open_project(project, backend)
     with OUTPUT.watching(), exclusive(session):
         metrics = run(session, known_split(session, split))
     if OUTPUT.json_mode:

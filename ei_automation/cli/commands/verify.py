@@ -7,22 +7,21 @@ from pathlib import Path
 
 import click
 
-from ei_automation.cli.options import backend_option, json_option, open_project, project_argument, weights_option
+from ei_automation.cli.options import backend_option, json_option, open_project, project_argument
 from ei_automation.cli.output import OUTPUT
 
 
 @click.command()
 @project_argument
 @backend_option
-@weights_option
 @json_option
-def verify(project: Path, backend: str, weights: Path | None) -> None:
+def verify(project: Path, backend: str) -> None:
     """Check data, splits, models and deployments against the record, offline."""
     from ei_automation.errors import VerificationError
     from ei_automation.workflow.project import exclusive
     from ei_automation.workflow.verify import verify as run
 
-    session = open_project(project, backend, weights=weights)
+    session = open_project(project, backend)
     with OUTPUT.watching(), exclusive(session):
         checks = run(session)
     failed = [check for check in checks if not check.ok]
