@@ -1,11 +1,13 @@
 """The published projects' manifests on data with the layout of their sources."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.dataset.kaggle_server import Kaggle, serve
 from tests.helpers import COLOURS, noisy
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -53,6 +55,31 @@ def test_gastroscopy_takes_three_of_four_classes_and_the_sources_categories(cli,
         "testing": dict.fromkeys(labels, 5),
     }
     assert cli.json()["dataset"]["origin"]["overridden"] is True
+
+
+def test_gastroscopy_from_kaggle_through_a_bad_line_then_offline(cli, tmp_path, colon, monkeypatch):
+    """The real Kaggle client against a loopback server that drops the line and is busy once."""
+    archive = Path(shutil.make_archive(str(tmp_path / "served"), "zip", colon)).read_bytes()
+    state = Kaggle(archive=archive, version=7, slug="francismon/curated-colon-dataset-for-deep-learning")
+    state.storage_faults = [("drop", 20_000), 503]
+    server = serve(state)
+    try:
+        monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{state.port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        project = copy_project("gastroscopy", tmp_path)
+        assert cli("sync", project, "--json") == 0
+    finally:
+        state.released.set()
+        server.shutdown()
+        server.server_close()
+    origin = cli.json()["dataset"]["origin"]
+    assert origin["reference"] == "francismon/curated-colon-dataset-for-deep-learning/7"
+    assert origin["archive_sha256"] == hashlib.sha256(archive).hexdigest()
+    assert len(state.ranges) == 3
+    shutil.rmtree(project / ".eiauto")
+    monkeypatch.setenv("EIAUTO_OFFLINE", "1")
+    assert cli("sync", project) == 0
 
 
 def test_gastroscopy_says_the_three_ways_on_where_the_weights_are_missing(cli, tmp_path, colon, monkeypatch):
