@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,8 @@ class Session:
         if not path.is_file():
             return Lock(schema=1, project=self.manifest.name)
         try:
-            return Lock.model_validate(json.loads(path.read_text(encoding="utf-8")))
+            status = path.stat()
+            return _parse_lock(path, status.st_mtime_ns, status.st_ino)
         except ValidationError as error:
             detail = error.errors()[0]
             reason = f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
@@ -246,6 +248,12 @@ def _wait_for(session: Session, guard: FileLock, pid_file: Path) -> None:
 def manifest_fingerprint(manifest: Manifest) -> str:
     """Of the manifest's values: layout and comments do not count."""
     return fingerprint(manifest.model_dump(mode="json", by_alias=True))
+
+
+@lru_cache(maxsize=1)
+def _parse_lock(path: Path, _time: int, _inode: int) -> Lock:
+    """A lock, parsed once for as long as the file is the same one: it is replaced, never written into."""
+    return Lock.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _machine() -> dict[str, str]:

@@ -43,6 +43,7 @@ class Store:
         self.folder = ensure_folder(folder, DOING)
         self._contents = ensure_folder(contents, DOING)
         self._lock = threading.RLock()
+        self._known: list[StoredSample] | None = None
         with storage_errors(folder, DOING):
             self._database = sqlite3.connect(
                 folder / "state.sqlite", check_same_thread=False, isolation_level=None, timeout=30
@@ -73,9 +74,14 @@ class Store:
     # Samples
 
     def samples(self, category: Category | None = None) -> list[StoredSample]:
-        """Samples of a category, or all, by id."""
-        where, values = ("WHERE category = ?", (category.value,)) if category else ("", ())
-        query = f"SELECT id, name, sha256, label, category, origin, boxes FROM samples {where} ORDER BY id"
+        """Samples of a category, or all, by id. Read once: only this object writes them."""
+        with self._lock:
+            if self._known is None:
+                self._known = self._read_samples()
+            return [sample for sample in self._known if category in (None, sample.category)]
+
+    def _read_samples(self) -> list[StoredSample]:
+        query = "SELECT id, name, sha256, label, category, origin, boxes FROM samples ORDER BY id"
         return [
             StoredSample(
                 number,
@@ -84,9 +90,9 @@ class Store:
                 label,
                 Category(place),
                 group,
-                tuple(BoundingBox(**box) for box in json.loads(boxes)),
+                tuple(BoundingBox(**box) for box in json.loads(boxes)) if boxes != "[]" else (),
             )
-            for number, name, sha, label, place, group, boxes in self._query(query, values)
+            for number, name, sha, label, place, group, boxes in self._query(query)
         ]
 
     def put_samples(self, samples: Iterable[Sample]) -> None:
@@ -107,10 +113,12 @@ class Store:
                 for sample in samples
             ],
         )
+        self._known = None
 
     def delete_samples(self, sample_ids: Iterable[int]) -> None:
         """Forget samples; their contents stay, for other splits."""
         self._many("DELETE FROM samples WHERE id = ?", [(number,) for number in sample_ids])
+        self._known = None
 
     def content(self, sha256: str) -> Path:
         """Where a content is, or would be."""

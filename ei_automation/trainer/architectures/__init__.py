@@ -1,0 +1,1 @@
+"""The networks: which Studio layer type is which architecture (`registry`), and how each is built."""
