@@ -27,7 +27,9 @@ def function_lengths() -> dict[str, int]:
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lengths[f"{path.name}:{node.name}:{node.lineno}"] = (node.end_lineno or node.lineno) - node.lineno + 1
+                lengths[f"{path.name}:{node.name}:{node.lineno}"] = (
+                    (node.end_lineno or node.lineno) - node.lineno + 1
+                )
     return lengths
 
 
@@ -91,7 +93,9 @@ def test_the_changelog_has_todays_version():
 
 
 def test_the_readme_names_every_room_and_every_variable():
-    rooms = {path.name for path in (ROOT / "ei_automation").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    rooms = {
+        path.name for path in (ROOT / "ei_automation").iterdir() if path.is_dir() and path.name != "__pycache__"
+    }
     tree = README.split("## The tree", 1)[1]
     assert {room for room in rooms if f"{room}/" not in tree} == set()
     assert {name for name in ENVIRONMENT | FOREIGN_ENVIRONMENT if f"`{name}`" not in README} == set()
@@ -99,7 +103,11 @@ def test_the_readme_names_every_room_and_every_variable():
 
 def test_the_readme_has_every_exit_code():
     table = dict(re.findall(r"^\| (\d+) \| ([^|]+) \|", README.split("## Exit codes", 1)[1], re.MULTILINE))
-    found = {str(kind.exit_code) for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.EiautoError)}
+    found = {
+        str(kind.exit_code)
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.EiautoError)
+    }
     assert found <= set(table)
 
 
@@ -112,7 +120,9 @@ def test_the_projects_readmes_are_what_manifest_and_lock_say(folder):
 
 def test_the_lock_file_pins_what_the_project_declares():
     pinned = dict(
-        line.lower().split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line[:60]
+        line.lower().split("==")
+        for line in (ROOT / "requirements.lock").read_text().splitlines()
+        if "==" in line[:60]
     )
     declared = re.findall(r'^\s+"([A-Za-z0-9_-]+)[>=\[]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     names = {name.lower() for name in declared} - {"eiauto", "setuptools"}
