@@ -17,15 +17,14 @@ setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved: a fresh machine gets what was tested.
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "eiauto needs Python 3.11 or newer; try make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "eiauto needs Python 3.11 to 3.13; try make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
 reproduce: setup
-	$(BIN)/eiauto reproduce $(P)
-	$(BIN)/eiauto report $(P)
+	$(BIN)/eiauto reproduce $(P); code=$$?; $(BIN)/eiauto report $(P) && exit $$code
 
 test: setup
 	$(BIN)/python -m pytest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,23 @@ def project(tmp_path: Path) -> Path:
     folder = make_project(tmp_path / "colours")
     make_data(folder / "data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reproduced project that tests only read, or copy with `copy`."""
+    from ei_automation.settings import Settings
+    from ei_automation.workflow.project import open_session
+    from ei_automation.workflow.reproduce import reproduce
+
+    folder = make_project(tmp_path_factory.mktemp("trained") / "colours")
+    make_data(folder / "data")
+    settings = Settings.from_env({"EIAUTO_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))})
+    reproduce(open_session(folder, settings))
+    return folder
+
+
+@pytest.fixture
+def copy(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the reproduced project, to change."""
+    return shutil.copytree(trained, tmp_path / "colours")

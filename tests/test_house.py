@@ -13,7 +13,7 @@ import ei_automation
 from ei_automation import errors
 from ei_automation.settings import ENVIRONMENT, FOREIGN_ENVIRONMENT, Settings
 from ei_automation.workflow.project import open_session
-from ei_automation.workflow.readme import overview_row, project_readme
+from ei_automation.workflow.readme import is_of_this_lock, overview_row, project_readme
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "ei_automation").rglob("*.py"))
@@ -114,6 +114,8 @@ def test_the_readme_has_every_exit_code():
 @pytest.mark.parametrize("folder", sorted((ROOT / "projects").iterdir()), ids=lambda folder: folder.name)
 def test_the_projects_readmes_are_what_manifest_and_lock_say(folder):
     session = open_session(folder, Settings.from_env())
+    if not is_of_this_lock(session):
+        pytest.skip("this machine has measured anew; the README shows the committed lock")
     assert (folder / "README.md").read_text() == project_readme(session), f"run `eiauto report {folder} --readme`"
     assert overview_row(session) in README
 

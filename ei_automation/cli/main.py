@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TextIO
 
@@ -27,8 +29,8 @@ from ei_automation.cli.commands.sync import sync
 from ei_automation.cli.commands.test import test
 from ei_automation.cli.commands.train import train
 from ei_automation.cli.commands.verify import verify
-from ei_automation.cli.output import OUTPUT
-from ei_automation.errors import EiautoError, JobFailedError
+from ei_automation.cli.output import OUTPUT, ClosedPipeError
+from ei_automation.errors import EiautoError, JobFailedError, StorageError
 
 BUG, BROKEN_PIPE, INTERRUPTED = 1, 141, 130
 
@@ -111,14 +113,19 @@ def _run(native: IO[bytes]) -> None:
     except EiautoError as error:
         _leave(error)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        _leave_usage(error)
     except (KeyboardInterrupt, click.Abort):
         OUTPUT.error("interrupted", "run the same command again; it continues", (), INTERRUPTED)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ClosedPipeError, BrokenPipeError):
+        _forget_stdout()
         sys.exit(BROKEN_PIPE)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _forget_stdout()
+        OUTPUT.json_mode = False
+        _leave(StorageError.while_doing("writing the result", Path("stdout"), error.strerror or str(error)))
     except Exception as error:  # noqa: BLE001 - the last frame: whatever comes here is our bug, shown whole
         traceback.print_exc()
         native.seek(0)
@@ -127,6 +134,20 @@ def _run(native: IO[bytes]) -> None:
             f"a bug in eiauto: {type(error).__name__}: {error}", "please report it with the lines above", (), BUG
         )
         sys.exit(BUG)
+
+
+def _forget_stdout() -> None:
+    """Nobody reads it, or it is full: what Python still holds for it must not fail again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _leave_usage(error: click.ClickException) -> None:
+    """A wrong call; as a document too where one was asked for, even if the parser had not come to that."""
+    OUTPUT.json_mode = "--json" in sys.argv
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "eiauto"
+    OUTPUT.error(error.format_message(), f"see `{path} --help`", (), error.exit_code)
+    sys.exit(error.exit_code)
 
 
 def _leave(error: EiautoError) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,6 +19,18 @@ if TYPE_CHECKING:
 
 WIDE = 100
 """Columns when the output is no terminal."""
+
+
+class ClosedPipeError(Exception):
+    """The reader of stdout went away. Not a BrokenPipeError: click and rich would exit with 1 on that."""
+
+
+class _Console(Console):
+    """A console that lets a closed pipe be known."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise, so that the exit code is the one for a closed pipe."""
+        raise ClosedPipeError
 
 
 class Output:
@@ -34,9 +45,9 @@ class Output:
         self.json_mode = False
         self.quiet = False
         self.debug = False
-        self._talk = Console(stderr=True, highlight=False)
+        self._talk = _Console(stderr=True, highlight=False)
         width = None if sys.stdout.isatty() else max(WIDE, Console().width)
-        self._result = Console(highlight=False, width=width)
+        self._result = _Console(highlight=False, width=width)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -44,7 +55,15 @@ class Output:
 
     def document(self, content: Any) -> None:
         """The one JSON document."""
-        click.echo(json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True))
+        self.plain(json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True))
+
+    def plain(self, text: str) -> None:
+        """Text as it is, for other programs."""
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ClosedPipeError from error
 
     def line(self, text: str = "") -> None:
         """A line of the result."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ei_automation.schema.metrics import Metrics
+    from ei_automation.workflow.reproduce import SplitResult
     from ei_automation.workflow.verdict import VerdictRow
 
 
@@ -26,6 +29,22 @@ def metric_row(item: Metrics) -> tuple[str, ...]:
         f"{item.with_threshold.accuracy:.2%}",
         f"{item.loss:.3f}",
     )
+
+
+def side_by_side(splits: Sequence[SplitResult]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of a table with a column a split, and what each differs from the first."""
+    columns = ("variant", "category", *(f">{split.name} ({split.method})" for split in splits))
+    found = {
+        (split.name, item.variant, item.category): item.accuracy for split in splits for item in split.metrics
+    }
+    rows = []
+    for item in splits[0].metrics:
+        cells = [f"{item.accuracy:.2%}"]
+        for split in splits[1:]:
+            other = found.get((split.name, item.variant, item.category))
+            cells.append("" if other is None else f"{other:.2%} ({100 * (other - item.accuracy):+.1f})")
+        rows.append((item.variant, item.category, *cells))
+    return columns, rows
 
 
 def verdict_columns() -> tuple[str, ...]:

@@ -109,7 +109,7 @@ def _check_sides(samples: Sequence[SplitItem], result: Mapping[str, Category], s
     hints = {
         "source": "split by another method: dataset.split.method = 'stratified' or 'group'",
         "group": "the label needs samples of two groups; add some, or leave it out with dataset.leave_out",
-        "stratified": "add samples of it with other content, or drop the recorded split",
+        "stratified": "add samples of it with other content, or split anew with `eiauto sync --new-split`",
     }
     for label in sorted({item.label for item in samples}):
         for category in (Category.TRAINING, Category.TESTING):
@@ -208,7 +208,7 @@ def _earlier_side(unit: _Unit, previous: Mapping[str, Category]) -> Category | N
     if len(sides) > 1:
         raise DatasetError(
             f"the recorded split has samples of '{unit.key}' in {_joined(sides)}; they belong together now",
-            hint="the groups or the files have changed: drop the recorded split, and all is split anew",
+            hint="the groups or the files have changed: `eiauto sync --new-split` splits all samples anew",
         )
     return next(iter(sides), None)
 

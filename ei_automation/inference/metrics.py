@@ -11,11 +11,17 @@ from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
 from ei_automation.errors import VerificationError
-from ei_automation.schema.metrics import ClassReport, EvaluationCategory, Metrics, ModelVariant, ThresholdAccuracy
+from ei_automation.schema.metrics import (
+    WEIGHTED_AVERAGE,
+    ClassReport,
+    EvaluationCategory,
+    Metrics,
+    ModelVariant,
+    ThresholdAccuracy,
+)
 
 Z_95 = 1.959964
 """Normal quantile of a two-sided 95 % interval."""
-WEIGHTED = "weighted avg"
 
 
 def wilson_interval(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
@@ -148,14 +154,14 @@ def _report(
     """Precision, recall and F1 by label, and their averages weighted by support."""
     if not len(actual):
         empty = ClassReport(precision=0.0, recall=0.0, f1_score=0.0, support=0)
-        return dict.fromkeys([*label_names, WEIGHTED], empty)
+        return dict.fromkeys([*label_names, WEIGHTED_AVERAGE], empty)
     # Indices as names: a label may be called "accuracy" or "macro avg".
     names = [str(index) for index in range(len(label_names))]
     counted = sklearn_metrics.classification_report(
         actual, predicted, labels=range(len(names)), target_names=names, output_dict=True, zero_division=0
     )
     rows = {label: counted[name] for label, name in zip(label_names, names, strict=True)}
-    rows[WEIGHTED] = counted[WEIGHTED]
+    rows[WEIGHTED_AVERAGE] = counted[WEIGHTED_AVERAGE]
     return {
         label: ClassReport(
             precision=float(row["precision"]),

@@ -6,14 +6,14 @@ versions and the times.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from ei_automation.schema.metrics import Metrics, ModelVariant, TrainingCurves
+from ei_automation.schema.sample import Category
 from ei_automation.schema.strict import StrictModel
 
-LOCK_SCHEMA_VERSION = 1
 MAIN_SPLIT = "main"
 """Name of `[dataset.split]` beside those of `[dataset.compare]`."""
 
@@ -38,7 +38,7 @@ class SampleRecord(StrictModel):
     sha256: str
     label: str
     group: str = ""
-    categories: dict[str, str]
+    categories: dict[str, Annotated[Category, Strict(False)]]
     """Split name to category."""
 
 
@@ -55,6 +55,8 @@ class FindingRecord(StrictModel):
 class DatasetRecord(StrictModel):
     """The data set as it was used."""
 
+    wanted: str
+    """Fingerprint of the manifest's dataset section and impulse as they were at the sync."""
     origin: OriginRecord
     samples_sha256: str
     """Fingerprint over names, hashes, labels, groups and categories."""
@@ -88,6 +90,9 @@ class TrainingRecord(StrictModel):
 
     inputs: str
     """Fingerprint of all it depends on: samples, impulse, parameters, weights, trainer version."""
+    impulse: dict[str, Any]
+    samples_sha256: str
+    """Fingerprint of the samples that trained and validated."""
     parameters: dict[str, Any]
     weights: WeightsRecord | None
     seed: int
@@ -103,8 +108,6 @@ class TrainingRecord(StrictModel):
 class DeploymentRecord(StrictModel):
     """One built artifact."""
 
-    inputs: str
-    """Fingerprint of model, labels and wish."""
     format: str
     variant: ModelVariant
     engine: str
@@ -135,10 +138,10 @@ class EnvironmentRecord(StrictModel):
 class Lock(StrictModel):
     """`project.lock.json`."""
 
-    schema_version: int = Field(default=LOCK_SCHEMA_VERSION, alias="schema")
+    schema_version: Literal[1] = Field(default=1, alias="schema")
     project: str
-    manifest_sha256: str = ""
-    """Fingerprint of the manifest's values, not of its layout."""
+    seals: dict[str, str] = Field(default_factory=dict)
+    """Section to fingerprint, as it was written: an edited lock shows."""
     dataset: DatasetRecord | None = None
     samples: list[SampleRecord] = Field(default_factory=list)
     splits: dict[str, SplitRecord] = Field(default_factory=dict)

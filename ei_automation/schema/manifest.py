@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ei_automation.schema.impulse import Impulse
 from ei_automation.schema.metrics import EvaluationCategory, ModelVariant
@@ -23,9 +23,9 @@ class PublishedMetric(StrictModel):
     metric: Literal["accuracy", "accuracy_with_threshold", "loss", "roc_auc", "f1_score"]
     variant: ModelVariant
     category: EvaluationCategory
-    value: float | None = None
+    value: float | None = Field(default=None, allow_inf_nan=False)
     """As a ratio 0..1 (loss: nats); unset with `unreadable` where it stands only in a picture."""
-    tolerance: float = Field(default=0.02, ge=0)
+    tolerance: float = Field(default=0.02, ge=0, allow_inf_nan=False)
     """Absolute difference that still counts as the same result."""
     label: str | None = None
     """For f1_score: which label."""
@@ -103,6 +103,16 @@ class Split(StrictModel):
     seed: int = Field(default=3, ge=0)
 
 
+def _not_main(name: str) -> str:
+    if name == "main":
+        raise ValueError("`main` is the name of [dataset.split]; choose another one")
+    return name
+
+
+SplitName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$"), AfterValidator(_not_main)]
+"""Lower case, digits, `-` and `_`; `main` is `[dataset.split]`."""
+
+
 class Groups(StrictModel):
     """What each sample was made from, so that no original stands on both sides of a split."""
 
@@ -130,7 +140,7 @@ class Dataset(StrictModel):
     leave_out: tuple[str, ...] = Field(default=(), strict=False)
     """Source labels and category folders that are left out."""
     split: Split = Split()
-    compare: dict[str, Split] = Field(default_factory=dict)
+    compare: dict[SplitName, Split] = Field(default_factory=dict)
     """Other splits of the same samples; `reproduce` trains and shows them side by side."""
     groups: Groups | None = None
     min_image_px: int = Field(default=8, ge=1)

@@ -12,6 +12,8 @@ from ei_automation.schema.strict import StrictModel
 ModelVariant = Literal["float32", "int8"]
 VARIANTS: tuple[ModelVariant, ...] = ("float32", "int8")
 EvaluationCategory = Literal["validation", "testing"]
+WEIGHTED_AVERAGE = "weighted avg"
+"""scikit-learn's name for the row of a report over all labels."""
 UNCERTAIN = "uncertain"
 """Studio's name for a sample whose best score stays under the threshold."""
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ei_automation.errors import DatasetError
-from ei_automation.files import ensure_folder, sha256_file, storage_errors
+from ei_automation.files import ensure_folder, open_cache_database, sha256_file, storage_errors
 
 DOING = "remembering content hashes"
 REPORT_EVERY = 200
+TABLES = "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, size INTEGER, time INTEGER, sha256 TEXT)"
 
 
 def hash_files(paths: Sequence[Path], folder: Path, on_progress: Callable[[int, int], None]) -> dict[Path, str]:
@@ -24,13 +26,10 @@ def hash_files(paths: Sequence[Path], folder: Path, on_progress: Callable[[int, 
     Raises:
         DatasetError: A file cannot be read.
     """
-    database = sqlite3.connect(ensure_folder(folder, DOING) / "hashes.sqlite")
+    place = ensure_folder(folder, DOING) / "hashes.sqlite"
+    database = open_cache_database(place, TABLES, DOING)
     try:
-        with storage_errors(folder, DOING):
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS hashes"
-                " (path TEXT PRIMARY KEY, size INTEGER, time INTEGER, sha256 TEXT)"
-            )
+        with storage_errors(place, DOING):
             return _hash(paths, database, on_progress)
     finally:
         database.close()
@@ -43,7 +42,8 @@ def _hash(
     found: dict[Path, str] = {}
     new: list[tuple[Path, int, int]] = []
     for path in paths:
-        status = path.stat()
+        with _readable(path):
+            status = path.stat()
         remembered = known.get(str(path))
         if remembered and remembered[:2] == (status.st_size, status.st_mtime_ns):
             found[path] = remembered[2]
@@ -51,15 +51,21 @@ def _hash(
             new.append((path, status.st_size, status.st_mtime_ns))
     rows = []
     for done, (path, size, time) in enumerate(new, 1):
-        try:
+        with _readable(path):
             found[path] = sha256_file(path)
-        except OSError as error:
-            raise DatasetError(
-                f"{path} cannot be read: {error.strerror}", hint="make it readable or remove it"
-            ) from error
         rows.append((str(path), size, time, found[path]))
         if done % REPORT_EVERY == 0 or done == len(new):
             on_progress(done, len(new))
     with database:
         database.executemany("INSERT OR REPLACE INTO hashes VALUES (?,?,?,?)", rows)
     return found
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read: {error.strerror}", hint="make it readable or remove it"
+        ) from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
 from importlib import resources
 from pathlib import Path
 
 from ei_automation.errors import NotFoundError, UsageError
 from ei_automation.files import write_atomically
-from ei_automation.workflow.manifest import FILE_NAME, load_manifest
+from ei_automation.workflow.manifest import FILE_NAME, parse_manifest
 
 TEMPLATE = "project.toml"
 
@@ -41,8 +43,8 @@ def init(folder: Path, data: Path | None = None) -> Path:
         resources.files("ei_automation.workflow").joinpath("templates", TEMPLATE).read_text(encoding="utf-8")
     )
     text = template.replace("@NAME@", name).replace("@ORIGIN@", _origin(data))
+    parse_manifest(tomllib.loads(text), text, path)
     write_atomically(path, text, doing="writing a new manifest")
-    load_manifest(folder)
     return path
 
 
@@ -50,5 +52,4 @@ def _origin(data: Path | None) -> str:
     if data is None:
         return 'type = "bundled"\nname = "sklearn-digits"'
     kind = "folder" if data.is_dir() else "zip"
-    quoted = str(data.resolve()).replace("\\", "\\\\").replace('"', '\\"')
-    return f'type = "{kind}"\npath = "{quoted}"'
+    return f'type = "{kind}"\npath = {json.dumps(str(data.resolve()))}'

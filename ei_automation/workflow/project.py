@@ -73,6 +73,7 @@ class Session:
         backend_name: Where it runs.
         override: Data set that replaces the manifest's origin (`--from`), or None.
         groups: CSV of groups that belongs to it (`--groups`), or None.
+        new_split: Whether the recorded split is dropped and all samples are split anew.
         on_event: Gets what happens.
     """
 
@@ -82,12 +83,17 @@ class Session:
     backend_name: str = "local"
     override: Path | None = None
     groups: Path | None = None
+    new_split: bool = False
     on_event: Callable[[Event], None] = field(default=_silent)
 
     @property
     def state_folder(self) -> Path:
         """Where the state and the caches of the project are."""
         return self.folder / STATE_NAME
+
+    def content(self, sha256: str) -> Path:
+        """Where the local copy of a sample's content is, or would be."""
+        return self.state_folder / "samples" / sha256[:2] / sha256
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -163,7 +169,7 @@ class Session:
 
     def write_lock(self, lock: Lock, step: str) -> None:
         """Write the lock with today's environment; one that differs in nothing else is left as it is."""
-        updated = lock.model_copy(update={"manifest_sha256": manifest_fingerprint(self.manifest)})
+        updated = lock.model_copy(update={"seals": seals(lock)})
         if (self.folder / LOCK_NAME).is_file() and updated == self.read_lock():
             return
         times = {**lock.environment.times, step: datetime.now(UTC).isoformat(timespec="seconds")}
@@ -206,7 +212,8 @@ def open_session(
         on_event: Gets what happens.
     """
     folder = folder.parent if folder.name == "project.toml" else folder
-    return Session(folder.resolve(), load_manifest(folder), settings, backend_name, override, groups, on_event)
+    manifest = load_manifest(folder)
+    return Session(folder.resolve(), manifest, settings, backend_name, override, groups, on_event=on_event)
 
 
 @contextmanager
@@ -245,9 +252,17 @@ def _wait_for(session: Session, guard: FileLock, pid_file: Path) -> None:
         ) from None
 
 
-def manifest_fingerprint(manifest: Manifest) -> str:
-    """Of the manifest's values: layout and comments do not count."""
-    return fingerprint(manifest.model_dump(mode="json", by_alias=True))
+def data_fingerprint(manifest: Manifest) -> str:
+    """Of what a sync depends on in the manifest: its values, not its layout."""
+    return fingerprint(manifest.model_dump(mode="json", include={"dataset", "impulse"}))
+
+
+def seals(lock: Lock) -> dict[str, str]:
+    """Fingerprint of each section of a lock, by name."""
+    content = lock.model_dump(mode="json")
+    sections = {"project": lock.project, "dataset": content["dataset"], "samples": content["samples"]}
+    sections |= {f"split {name}": content["splits"][name] for name in lock.splits}
+    return {name: fingerprint(section) for name, section in sections.items()}
 
 
 @lru_cache(maxsize=1)
@@ -274,7 +289,7 @@ def environment_versions() -> dict[str, str]:
 def _dump(lock: Lock) -> str:
     """Sorted keys; one line a sample, so that a change shows as one line."""
     content = lock.model_dump(mode="json", by_alias=True)
-    samples = [{key: value for key, value in row.items() if value != ""} for row in content.pop("samples")]
+    samples = [{key: row[key] for key in row if key != "group" or row[key]} for row in content.pop("samples")]
     rows = ",\n".join("  " + json.dumps(row, sort_keys=True, ensure_ascii=False) for row in samples)
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
     listing = f'"samples": [\n{rows}\n ]' if rows else '"samples": []'

@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ei_automation.files import write_atomically
+from ei_automation.errors import UsageError
+from ei_automation.files import fingerprint, write_atomically
+from ei_automation.schema.lock import Lock
 from ei_automation.schema.manifest import Manifest
 from ei_automation.workflow.project import Session
 from ei_automation.workflow.reproduce import Reproduction, summarise
 from ei_automation.workflow.verdict import VerdictRow
 
 BEGIN, END = "<!-- projects: written by `eiauto report --readme` -->", "<!-- end of projects -->"
+MARK = "<!-- written by `eiauto report --readme`, lock "
 DOING = "writing a README"
 
 
@@ -21,8 +24,13 @@ def write_readmes(session: Session) -> list[Path]:
 
     Returns:
         What was written.
+
+    Raises:
+        UsageError: The project has a README.md that somebody else wrote.
     """
     own = session.folder / "README.md"
+    if own.is_file() and not own.read_text(encoding="utf-8").startswith(MARK):
+        raise UsageError(f"{own} was not written by this command", hint="move it away, or delete it")
     write_atomically(own, project_readme(session), doing=DOING)
     above = session.folder.parent.parent / "README.md"
     text = above.read_text(encoding="utf-8") if above.is_file() else ""
@@ -34,12 +42,24 @@ def write_readmes(session: Session) -> list[Path]:
 
 def project_readme(session: Session) -> str:
     """A project's README.md."""
-    manifest, result = session.manifest, summarise(session)
-    return "\n".join(_lines(manifest, result)) + "\n"
+    lines = _lines(session.manifest, session.read_lock(), summarise(session))
+    return "\n".join(lines) + "\n"
 
 
-def _lines(manifest: Manifest, result: Reproduction) -> Iterator[str]:
-    yield from (f"# {manifest.name}", "", manifest.description, "")
+def is_of_this_lock(session: Session) -> bool:
+    """Whether the project's README.md was written from today's lock: another run may have measured otherwise."""
+    path = session.folder / "README.md"
+    return path.is_file() and path.read_text(encoding="utf-8").startswith(
+        f"{MARK}{_seal(session.read_lock())} -->"
+    )
+
+
+def _seal(lock: Lock) -> str:
+    return fingerprint(lock.seals)[:12] if lock.dataset else "without a lock"
+
+
+def _lines(manifest: Manifest, lock: Lock, result: Reproduction) -> Iterator[str]:
+    yield from (f"{MARK}{_seal(lock)} -->", f"# {manifest.name}", "", manifest.description, "")
     if manifest.published:
         published = manifest.published
         by = f" by {', '.join(published.authors)}" if published.authors else ""

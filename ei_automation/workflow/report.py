@@ -31,6 +31,7 @@ from ei_automation.web.report_data import (
 )
 from ei_automation.workflow.project import Session, describe_split
 from ei_automation.workflow.reproduce import summarise
+from ei_automation.workflow.stale import require_training, stale_metrics
 
 EXPLORER_SAMPLES = 1000
 """Points of the feature explorer; more make the file large and the picture full."""
@@ -71,9 +72,10 @@ def report(session: Session, path: Path) -> Path:
         NotFoundError: Nothing was trained and tested yet.
     """
     lock = session.read_lock()
-    main = lock.splits.get(MAIN_SPLIT)
-    if main is None or main.training is None or not main.metrics:
-        raise NotFoundError(f"{session.folder} has nothing to report yet", hint="run `eiauto reproduce` first")
+    require_training(session, lock, MAIN_SPLIT)
+    main = lock.splits[MAIN_SPLIT]
+    if reason := stale_metrics(session, main):
+        raise NotFoundError(f"{session.folder} has nothing to report: {reason}", hint="run `eiauto test` first")
     session.step("Drawing the report")
     with session.open_backend() as backend:
         samples = backend.list_samples()
@@ -81,7 +83,7 @@ def report(session: Session, path: Path) -> Path:
         model = backend.download_model("float32")
     with (
         ImageCache(session.state_folder / "cache" / "images", session.manifest.impulse.input_block) as cache,
-        cache.pixels() as pixels,
+        _pixels(session, cache, samples) as pixels,
     ):
         pictures = _Pictures(cache, pixels, samples)
         labels = tuple(main.metrics[0].labels)
@@ -97,6 +99,12 @@ def report(session: Session, path: Path) -> Path:
         )
     write_atomically(path, render(data), doing="writing the report")
     return path
+
+
+def _pixels(session: Session, cache: ImageCache, samples: Sequence[StoredSample]) -> PixelStore:
+    """The pixels of all samples; what the cache has lost is decoded again."""
+    cache.add([(sample.sha256, session.content(sample.sha256)) for sample in samples])
+    return cache.pixels()
 
 
 def _data(
@@ -139,13 +147,13 @@ def _data(
 
 
 def _splits(session: Session, lock: Lock) -> Iterator[SplitReport]:
-    assert lock.dataset is not None, "what was trained was synced"
+    counts = lock.dataset.counts if lock.dataset else {}
     for name, spec in session.splits.items():
         if record := lock.splits.get(name):
             yield SplitReport(
                 name,
                 describe_split(spec),
-                lock.dataset.counts.get(name, {}),
+                counts.get(name, {}),
                 tuple(record.metrics),
                 record.training.curves if record.training else None,
             )

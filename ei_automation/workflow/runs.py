@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ei_automation.errors import NotFoundError
+from ei_automation.errors import NotFoundError, VerificationError
 from ei_automation.files import write_atomically
 from ei_automation.schema.lock import TrainingRecord
 from ei_automation.schema.metrics import Metrics
@@ -90,14 +90,16 @@ def find_run(session: Session, name: str) -> Run:
     raise NotFoundError(f"{problem} called {name!r} in {session.folder}", hint=f"the newest: {known}")
 
 
-def record_run(session: Session, split: str, training: TrainingRecord, log: Sequence[str]) -> Run:
-    """Write a new run."""
+def record_run(session: Session, split: str, training: TrainingRecord, log: Sequence[str]) -> None:
+    """Write a run, unless the newest one of the split is of the same training."""
+    latest = next((run for run in reversed(list_runs(session)) if run.split == split), None)
+    if latest and latest.training == training:
+        return
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{training.inputs[:8]}"
     run = Run(run_id, split, now.isoformat(timespec="seconds"), training, (), environment_versions())
     write_atomically(runs_folder(session) / run_id / "log.txt", "\n".join(log) + "\n", doing=DOING)
     _write(session, run)
-    return run
 
 
 def record_metrics(session: Session, split: str, inputs: str, metrics: Sequence[Metrics]) -> None:
@@ -149,12 +151,17 @@ def _write(session: Session, run: Run) -> None:
 
 
 def _read(path: Path) -> Run:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return Run(
-        content["run_id"],
-        content["split"],
-        content["created"],
-        TrainingRecord.model_validate(content["training"]),
-        tuple(Metrics.model_validate(item) for item in content["metrics"]),
-        content["versions"],
-    )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Run(
+            content["run_id"],
+            content["split"],
+            content["created"],
+            TrainingRecord.model_validate(content["training"]),
+            tuple(Metrics.model_validate(item) for item in content["metrics"]),
+            content["versions"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise VerificationError(
+            f"{path} is damaged, or of another version", hint=f"delete the folder {path.parent}"
+        ) from error

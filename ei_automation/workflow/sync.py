@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ei_automation.errors import DatasetError
+from ei_automation.errors import DatasetError, ManifestError
 from ei_automation.files import fingerprint, write_atomically
 from ei_automation.schema.lock import DatasetRecord, FindingRecord, Lock, OriginRecord, SampleRecord, SplitRecord
 from ei_automation.schema.manifest import Groups, KaggleOrigin, Origin
+from ei_automation.schema.metrics import UNCERTAIN, WEIGHTED_AVERAGE
 from ei_automation.schema.sample import Category, Sample, SourceSample
 from ei_automation.workflow.hashing import hash_files
 from ei_automation.workflow.manifest import located
-from ei_automation.workflow.project import Session
+from ei_automation.workflow.project import Session, data_fingerprint
 
 if TYPE_CHECKING:
     from ei_automation.dataset.split import SplitItem
     from ei_automation.schema.findings import Finding
 
-MARK = "sync.json"
+MARK = "synced"
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,9 @@ def sync(session: Session) -> SyncOutcome:
         assert lock.dataset is not None
         return SyncOutcome(lock.dataset, True, f"unchanged: {len(lock.samples):,} samples")
     samples, dataset, placed = _resolve(session, lock, source)
-    _upload(session, samples, placed)
-    splits = {name: lock.splits.get(name, SplitRecord()) for name in session.splits}
+    splits = _upload(session, lock, samples, placed)
     session.write_lock(lock.model_copy(update={"dataset": dataset, "samples": samples, "splits": splits}), "sync")
-    write_atomically(session.state_folder / MARK, json.dumps({"inputs": inputs}), doing="marking the sync as done")
+    write_atomically(session.state_folder / MARK, inputs, doing="marking the sync as done")
     aside = f"; {len(dataset.set_aside):,} set aside" if dataset.set_aside else ""
     return SyncOutcome(dataset, False, f"{len(samples):,} samples, {len(dataset.labels)} labels{aside}")
 
@@ -127,6 +126,7 @@ def _fetch(session: Session, lock: Lock) -> _Source:
         on_progress=session.progress,
     )
     found = read(fetched.root, wanted)
+    _check_labels(found.labels)
     names = [sample.name for sample in found.samples]
     origins = _groups(session)
     groups = load_groups(origins, session.folder, names) if origins else {}
@@ -136,6 +136,17 @@ def _fetch(session: Session, lock: Lock) -> _Source:
         lambda done, total: session.progress("Hashing samples", done, total),
     )
     return _Source(fetched.origin, found.samples, hashes, found.ignored, groups)
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    """Refuse labels that no labels.txt and no table can hold."""
+    for label in labels:
+        if label != label.strip() or not label.isprintable() or label in ("", UNCERTAIN, WEIGHTED_AVERAGE):
+            raise ManifestError(
+                f"{label!r} cannot be a label",
+                key="dataset.labels",
+                hint=f"rename it there; {UNCERTAIN!r} and {WEIGHTED_AVERAGE!r} have another meaning",
+            )
 
 
 def _groups(session: Session) -> Groups | None:
@@ -162,14 +173,14 @@ def _pinned(session: Session, lock: Lock) -> tuple[Origin, str | None]:
 def _is_done(session: Session, lock: Lock, inputs: str) -> bool:
     """Whether the last sync had the same inputs and its result is still there."""
     mark = session.state_folder / MARK
-    if lock.dataset is None or not mark.is_file() or json.loads(mark.read_text()).get("inputs") != inputs:
+    if lock.dataset is None or session.new_split or not mark.is_file() or mark.read_text() != inputs:
         return False
     if set(lock.splits) != set(session.splits) or dataset_fingerprint(lock.samples) != lock.dataset.samples_sha256:
         return False
     for split in session.splits:
         with session.open_backend(split) as backend:
-            stored = {(s.sha256, s.label, s.category.value) for s in backend.list_samples()}
-        if stored != {(s.sha256, s.label, s.categories[split]) for s in lock.samples}:
+            stored = {(s.sha256, s.label, s.category) for s in backend.list_samples()}
+        if stored != {(s.sha256, s.label, s.categories.get(split)) for s in lock.samples}:
             return False
     return True
 
@@ -202,7 +213,7 @@ def _resolve(
     if not kept:
         raise DatasetError(
             f"none of {len(items):,} files can be used: {screened.findings[0].message}",
-            hint="look at the files; `eiauto sync` lists every one that is set aside",
+            hint="look at the files, and at dataset.min_image_px",
         )
     assigned = _split(session, lock, kept)
     findings = (*screened.findings, *_ignored(source), *leaks(kept, facts, assigned, source.groups))
@@ -212,11 +223,12 @@ def _resolve(
             sha256=item.sha256,
             label=item.label,
             group=item.group,
-            categories={split: places[item.name].value for split, places in assigned.items()},
+            categories={split: places[item.name] for split, places in assigned.items()},
         )
         for item in sorted(kept, key=lambda one: one.name)
     ]
     dataset = DatasetRecord(
+        wanted=data_fingerprint(session.manifest),
         origin=source.origin,
         samples_sha256=dataset_fingerprint(samples),
         labels=sorted({sample.label for sample in samples}),
@@ -235,7 +247,8 @@ def _split(session: Session, lock: Lock, kept: Sequence[SplitItem]) -> dict[str,
     assigned = {}
     for name, spec in session.splits.items():
         same = lock.dataset is not None and lock.dataset.split_specs.get(name) == spec.model_dump(mode="json")
-        previous = {s.sha256: Category(s.categories[name]) for s in lock.samples} if same else {}
+        recorded = lock.samples if same and not session.new_split else []
+        previous = {s.sha256: s.categories[name] for s in recorded if name in s.categories}
         assigned[name] = split(kept, spec, previous)
     return assigned
 
@@ -279,29 +292,35 @@ def dataset_fingerprint(samples: Sequence[SampleRecord]) -> str:
 # To the backend
 
 
-def _upload(session: Session, samples: Sequence[SampleRecord], paths: dict[str, Path]) -> None:
+def _upload(
+    session: Session, lock: Lock, samples: Sequence[SampleRecord], paths: dict[str, Path]
+) -> dict[str, SplitRecord]:
     """Bring every split's project in line.
+
+    Returns:
+        The splits' records; what was trained on other samples or another impulse is no longer in them.
 
     Raises:
         DatasetError: Some samples could not be stored; the others are.
     """
+    splits = {}
     for split in session.splits:
         session.step(f"Storing samples, split {split}")
-        wanted = [
-            Sample(paths[s.name], s.name, s.sha256, s.label, Category(s.categories[split]), s.group)
-            for s in samples
-        ]
+        wanted = [Sample(paths[s.name], s.name, s.sha256, s.label, s.categories[split], s.group) for s in samples]
         with session.open_backend(split) as backend:
             hashes = {sample.sha256 for sample in wanted}
             backend.delete_samples([s.sample_id for s in backend.list_samples() if s.sha256 not in hashes])
             report = backend.upload(wanted, lambda done, total: session.progress("Storing samples", done, total))
             backend.set_impulse(session.manifest.impulse)
+            record = lock.splits.get(split, SplitRecord())
+            splits[split] = record if backend.training_record() == record.training else SplitRecord()
         if report.failed:
             name, reason = next(iter(report.failed.items()))
             raise DatasetError(
                 f"{len(report.failed):,} of {len(wanted):,} samples could not be stored; first {name}: {reason}",
                 hint="run the same command again; what is stored stays",
             )
+    return splits
 
 
 # Checking
@@ -317,15 +336,13 @@ def check_split(session: Session, lock: Lock, split: str) -> str:
     if lock.dataset.split_specs.get(split) != spec.model_dump(mode="json"):
         return "the manifest's method, ratio or seed is not the recorded one"
     items = [
-        SplitItem(
-            s.name, s.sha256, s.label, s.group, Category(s.categories[split]) if spec.method == "source" else None
-        )
+        SplitItem(s.name, s.sha256, s.label, s.group, s.categories.get(split) if spec.method == "source" else None)
         for s in lock.samples
     ]
-    recorded = {s.sha256: Category(s.categories[split]) for s in lock.samples}
+    recorded = {s.sha256: s.categories[split] for s in lock.samples if split in s.categories}
     try:
         again = assign(items, spec, recorded)
     except DatasetError as error:
         return str(error)
-    moved = sum(again[s.name].value != s.categories[split] for s in lock.samples)
+    moved = sum(again[s.name] != s.categories.get(split) for s in lock.samples)
     return f"{moved:,} samples are not where the split puts them" if moved else ""

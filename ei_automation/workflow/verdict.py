@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from ei_automation.schema.lock import MAIN_SPLIT, Lock
 from ei_automation.schema.manifest import Manifest, PublishedMetric
-from ei_automation.schema.metrics import Metrics
+from ei_automation.schema.metrics import WEIGHTED_AVERAGE, Metrics
 
 
 class Verdict(StrEnum):
@@ -109,7 +109,8 @@ def _decide(
     if published.value is None:
         return Verdict.NOT_COMPARABLE, "the source gives no readable number"
     if ours is None:
-        return Verdict.NOT_COMPARABLE, "nothing was measured for it"
+        unknown = f"; no label is called {published.label}" if count and published.label else ""
+        return Verdict.NOT_COMPARABLE, f"nothing was measured for it{unknown}"
     near = abs(ours - published.value) <= published.tolerance
     explained = interval is not None and interval[0] <= published.value <= interval[1]
     if near and (explained or interval is None):
@@ -125,7 +126,7 @@ def _value(published: PublishedMetric, found: Metrics) -> float | None:
     if published.metric == "accuracy_with_threshold":
         return found.with_threshold.accuracy
     if published.metric == "f1_score":
-        report = found.report.get(published.label or "weighted avg")
+        report = found.report.get(published.label or WEIGHTED_AVERAGE)
         return report.f1_score if report else None
     value = getattr(found, published.metric)
     return None if value is None else float(value)

@@ -10,10 +10,11 @@ from pathlib import Path
 from ei_automation.backends.base import Backend
 from ei_automation.errors import EiautoError, NotFoundError
 from ei_automation.files import sha256_bytes, sha256_file
-from ei_automation.schema.lock import DeploymentRecord, Lock, SplitRecord
-from ei_automation.workflow.project import LOCK_NAME, Session, manifest_fingerprint
-from ei_automation.workflow.sync import check_split, dataset_fingerprint
-from ei_automation.workflow.train import training_parameters
+from ei_automation.schema.lock import DeploymentRecord, Lock, ModelRecord, SplitRecord
+from ei_automation.schema.metrics import ModelVariant
+from ei_automation.workflow.project import LOCK_NAME, Session, seals
+from ei_automation.workflow.stale import stale_data, stale_metrics, stale_training
+from ei_automation.workflow.sync import check_split
 
 NAMED = 5
 """How many samples a sentence names."""
@@ -45,30 +46,32 @@ def verify(session: Session) -> list[Check]:
         raise NotFoundError(
             f"{session.folder / LOCK_NAME} records nothing yet", hint="run `eiauto reproduce` first"
         )
-    checks = [_manifest(session, lock), _record(lock)]
-    checks += _samples(session, lock)
-    for split, record in lock.splits.items():
-        checks += _split(session, lock, split, record)
+    checks = [_check("manifest, dataset and impulse", stale_data(session, lock))]
+    checks += [*_seals(session, lock), *_samples(session, lock)]
+    for split in sorted({*session.splits, *lock.splits}):
+        checks += _split(session, lock, split)
     return checks
 
 
-def _manifest(session: Session, lock: Lock) -> Check:
-    same = manifest_fingerprint(session.manifest) == lock.manifest_sha256
-    return Check("manifest", same, "as recorded" if same else "project.toml has changed since the record was made")
+def _check(name: str, problem: str, found: str = "as recorded") -> Check:
+    return Check(name, not problem, problem or found)
 
 
-def _record(lock: Lock) -> Check:
-    assert lock.dataset is not None
-    same = dataset_fingerprint(lock.samples) == lock.dataset.samples_sha256
-    return Check("sample list", same, f"{len(lock.samples):,} samples" if same else "the lock's list was altered")
+def _seals(session: Session, lock: Lock) -> Iterator[Check]:
+    """Each section of the lock against the fingerprint it was written with."""
+    now = seals(lock)
+    for name in sorted({*now, *lock.seals}):
+        edited = "the lock was edited here" if now.get(name) != lock.seals.get(name) else ""
+        yield _check(f"lock, {name}", edited, "as it was written")
+    other = f"it is the lock of project {lock.project}" if lock.project != session.manifest.name else ""
+    yield _check("lock, whose it is", other, session.manifest.name)
 
 
 def _samples(session: Session, lock: Lock) -> Iterator[Check]:
     """Hash every stored sample again."""
-    contents = session.state_folder / "samples"
     missing, altered = [], []
     for done, sample in enumerate(lock.samples, 1):
-        path = contents / sample.sha256[:2] / sample.sha256
+        path = session.content(sample.sha256)
         if not path.is_file():
             missing.append(sample.name)
         elif sha256_file(path) != sample.sha256:
@@ -85,60 +88,71 @@ def _listing(name: str, bad: list[str], checked: int, word: str) -> Check:
     return Check(name, False, f"{len(bad):,} {word}: {', '.join(bad[:NAMED])}{more}")
 
 
-def _split(session: Session, lock: Lock, split: str, record: SplitRecord) -> Iterator[Check]:
-    if split not in session.splits:
-        yield Check(f"split {split}", False, "the manifest no longer has it")
+def _split(session: Session, lock: Lock, split: str) -> Iterator[Check]:
+    if split not in session.splits or split not in lock.splits:
+        where = "the manifest" if split in lock.splits else "the lock"
+        yield Check(f"split {split}", False, f"{where} does not have it")
         return
-    problem = check_split(session, lock, split)
-    yield Check(f"split {split}", not problem, problem or "no group is cut, every label is on both sides")
+    record = lock.splits[split]
+    yield _check(
+        f"split {split}", check_split(session, lock, split), "no group is cut, every label is on both sides"
+    )
     with session.open_backend(split) as backend:
-        stored = {sample.sha256: sample.category.value for sample in backend.list_samples()}
-        moved = [s.name for s in lock.samples if stored.get(s.sha256) != s.categories.get(split)]
-        yield _listing(
-            f"{session.backend_name} project, split {split}", moved, len(lock.samples), "not as recorded"
-        )
-        if record.training is not None:
-            yield from _training(session, backend, split, record)
+        stored = {(sample.sha256, sample.label, sample.category) for sample in backend.list_samples()}
+        wanted = {(s.sha256, s.label, s.categories.get(split)): s.name for s in lock.samples}
+        differing = sorted(name for key, name in wanted.items() if key not in stored)
+        yield _listing(f"{session.backend_name} project, split {split}", differing, len(wanted), "not as recorded")
+        yield from _training(session, backend, split, record)
     for deployment in record.deployments:
-        yield _deployment(session.folder, deployment)
+        yield _check(deployment.file, _deployment(session.folder, deployment, record), "holds the recorded model")
 
 
 def _training(session: Session, backend: Backend, split: str, record: SplitRecord) -> Iterator[Check]:
-    training = record.training
-    assert training is not None
-    name = f"training on split {split}"
-    if training.parameters != training_parameters(session, split).model_dump(mode="json"):
-        yield Check(name, False, "the manifest's training parameters are not those that were trained with")
-    current = backend.training_record()
-    if current is None:
-        yield Check(name, False, "there is no model of these samples, impulse and parameters; run `eiauto train`")
+    name, training, current = f"training on split {split}", record.training, backend.training_record()
+    if training is None:
+        problem = "a model is there that the lock does not record" if current else ""
+        yield _check(name, problem, "nothing was trained")
         return
-    same = current.inputs == training.inputs
-    yield Check(name, same, "inputs as recorded" if same else "the model was made from other inputs than recorded")
+    if reason := stale_training(session, split, training):
+        yield Check(name, False, reason)
+    if current is None:
+        yield Check(name, False, "there is no model of these samples and impulse; run `eiauto reproduce`")
+        return
+    yield _check(name, "" if current == training else "the stored training is not the recorded one")
     for variant, model in training.models.items():
-        yield _model(backend, f"{variant} model, split {split}", variant, model.sha256)
-    measured = backend.metrics() == record.metrics
-    yield Check(f"metrics, split {split}", measured, "as recorded" if measured else "not those of the last test")
+        yield _check(f"{variant} model, split {split}", _model(backend, variant, model))
+    problem = stale_metrics(session, record)
+    if not problem and backend.metrics() != record.metrics:
+        problem = "not those of the last test"
+    yield _check(f"metrics, split {split}", problem)
 
 
-def _model(backend: Backend, name: str, variant: str, expected: str) -> Check:
+def _model(backend: Backend, variant: ModelVariant, expected: ModelRecord) -> str:
+    """Why a model is not the recorded one; empty when it is."""
     try:
-        found = sha256_bytes(backend.download_model("float32" if variant == "float32" else "int8"))
-    except (EiautoError, OSError) as error:
-        return Check(name, False, str(error))
-    return Check(name, found == expected, "as recorded" if found == expected else f"its SHA-256 is {found}")
+        data = backend.download_model(variant)
+    except EiautoError as error:
+        return str(error)
+    found = ModelRecord(sha256=sha256_bytes(data), size_bytes=len(data))
+    return "" if found == expected else f"its SHA-256 is {found.sha256}"
 
 
-def _deployment(folder: Path, record: DeploymentRecord) -> Check:
+def _deployment(folder: Path, record: DeploymentRecord, split: SplitRecord) -> str:
+    """Why a deployment is not the recorded one, or of another model; empty when all is well."""
     path = folder / record.file
     if not path.is_file():
-        return Check(record.file, False, "missing; run `eiauto deploy`")
+        return "missing; run `eiauto deploy`"
     if sha256_file(path) != record.sha256:
-        return Check(record.file, False, "altered; run `eiauto deploy`")
-    with zipfile.ZipFile(path) as archive:
-        models = {sha256_bytes(archive.read(name)) for name in archive.namelist() if name.endswith(".tflite")}
-    same = record.model_sha256 in models
-    return Check(record.file, same, "as recorded, holds the recorded model" if same else "holds another model")
+        return "altered; run `eiauto deploy`"
+    trained = {model.sha256 for model in split.training.models.values()} if split.training else set()
+    if record.model_sha256 not in trained:
+        return "it was built from an older model; run `eiauto deploy`"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            models = {sha256_bytes(archive.read(name)) for name in archive.namelist() if name.endswith(".tflite")}
+    except (zipfile.BadZipFile, OSError) as error:
+        return f"it cannot be read: {error}"
+    return "" if record.model_sha256 in models else "it holds another model"
 
 
 __all__ = ["Check", "verify"]

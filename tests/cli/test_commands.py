@@ -3,31 +3,13 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import pytest
 
 from tests.helpers import COLOURS, make_data, make_project
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A reproduced project that the tests of this module only read."""
-    from ei_automation.settings import Settings
-    from ei_automation.workflow.project import open_session
-    from ei_automation.workflow.reproduce import reproduce
-
-    folder = make_project(tmp_path_factory.mktemp("trained") / "colours")
-    make_data(folder / "data")
-    settings = Settings.from_env({"EIAUTO_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))})
-    reproduce(open_session(folder, settings))
-    return folder
-
-
-@pytest.fixture
-def copy(trained, tmp_path):
-    """A copy to change."""
-    return shutil.copytree(trained, tmp_path / "colours")
 
 
 def test_the_verbs_work_one_by_one(cli, project):
@@ -100,45 +82,14 @@ def test_the_openmv_library_has_studios_layout(trained):
         assert archive.read("labels.txt") == b"blue\ngreen\nred"
 
 
-def test_verify_names_what_no_longer_matches(cli, copy):
-    lock = json.loads((copy / "project.lock.json").read_text())
-    broken, gone = lock["samples"][0], lock["samples"][1]
-    contents = copy / ".eiauto" / "samples"
-    (contents / broken["sha256"][:2] / broken["sha256"]).write_bytes(b"other")
-    (contents / gone["sha256"][:2] / gone["sha256"]).unlink()
-    (copy / "deployments" / "ei-colours-bundle.zip").write_bytes(b"other")
-    model = next((copy / ".eiauto" / "local" / "main" / "trainings").glob("*/int8.tflite"))
-    model.write_bytes(model.read_bytes()[:-1] + b"\0\0")
-    assert cli("verify", copy, "--json") == 8
-    checks = {check["name"]: check for check in cli.json()["checks"]}
-    assert broken["name"] in checks["samples unaltered"]["detail"]
-    assert gone["name"] in checks["samples present"]["detail"]
-    failed = {name for name, check in checks.items() if not check["ok"]}
-    assert failed == {
-        "samples unaltered",
-        "samples present",
-        "int8 model, split main",
-        "deployments/ei-colours-bundle.zip",
-    }
-    assert cli("verify", copy) == 8
-    assert "checks differ from the record" in cli.err
-
-
-def test_verify_sees_an_edited_lock_and_an_edited_manifest(cli, copy):
-    path = copy / "project.lock.json"
-    path.write_text(path.read_text().replace('"main": "testing"', '"main": "training"', 1))
-    (copy / "project.toml").write_text((copy / "project.toml").read_text().replace("0.01", "0.02"))
-    assert cli("verify", copy, "--json") == 8
-    failed = {check["name"] for check in cli.json()["checks"] if not check["ok"]}
-    assert {"manifest", "sample list", "training on split main"} <= failed
-
-
 def test_a_lost_model_is_trained_again_with_the_same_bytes(cli, copy):
-    before = (copy / "project.lock.json").read_bytes()
+    before = (copy / "project.lock.json").read_text().split('"environment"')
     shutil.rmtree(copy / ".eiauto")
     shutil.rmtree(copy / "deployments")
     assert cli("reproduce", copy) == 0
-    assert (copy / "project.lock.json").read_bytes() == before
+    after = (copy / "project.lock.json").read_text().split('"environment"')
+    assert after[0] == before[0]
+    assert after[1].split('"samples"')[1] == before[1].split('"samples"')[1]
     assert cli("verify", copy) == 0
 
 
@@ -153,8 +104,8 @@ def test_deploy_refuses_a_model_that_is_older_than_the_manifest(cli, copy):
 def test_deploy_refuses_a_model_that_is_older_than_the_samples(cli, copy):
     make_data(copy / "data", count=2, first=500)
     assert cli("sync", copy) == 0
-    assert cli("deploy", copy) == 8
-    assert "older than the samples" in cli.err
+    assert cli("deploy", copy) == 4
+    assert "no trained model of today's samples" in cli.err
 
 
 def test_added_samples_move_no_other_sample(cli, copy):
@@ -215,3 +166,83 @@ def test_usage_errors_exit_with_2(cli, project):
     assert cli("reproduce", project, "--no-such-flag") == 2
     assert cli("train", project, "--split", "other") == 2
     assert "no split 'other'" in cli.err
+
+
+def test_two_splits_are_shown_side_by_side(cli, tmp_path):
+    project = make_project(tmp_path / "colours", dataset='groups = { pattern = "(\\\\d)\\\\)" }')
+    make_data(project / "data")
+    text = (project / "project.toml").read_text()
+    (project / "project.toml").write_text(
+        text.replace("[impulse.input_block]", '[dataset.compare.whole]\nmethod = "group"\n\n[impulse.input_block]')
+    )
+    assert cli("reproduce", project) == 0
+    assert "Accuracy, the splits side by side" in cli.out
+    assert "whole (group)" in cli.out
+    assert "none of 10 originals stands on both sides" in cli.out
+    assert cli("test", project, "--split", "whole", "--json") == 0
+    assert cli("verify", project) == 0
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/out", "", "main", "Upper", "a\\u0000b"])
+def test_a_splits_name_cannot_lead_out_of_the_project(cli, project, name):
+    text = (project / "project.toml").read_text()
+    (project / "project.toml").write_text(text + f'\n[dataset.compare."{name}"]\nmethod = "stratified"\n')
+    assert cli("sync", project) == 2
+    assert "dataset.compare" in cli.err
+    assert not (project / ".eiauto").exists()
+
+
+@pytest.mark.parametrize("label", ["", " ", "two\\nlines", "uncertain", "weighted avg"])
+def test_a_label_that_no_file_can_hold_is_refused(cli, tmp_path, label):
+    project = make_project(tmp_path / "colours", dataset=f'labels = {{ red = "{label}" }}')
+    make_data(project / "data")
+    assert cli("sync", project) == 2
+    assert "cannot be a label" in cli.err
+    assert not (project / "project.lock.json").exists()
+
+
+def test_json_documents_for_wrong_calls_too(cli, project):
+    for arguments in (
+        ("train", "--json"),
+        ("train", "--json", project, "--bogus"),
+        ("completion", "tcsh", "--json"),
+    ):
+        assert cli(*arguments) == 2
+        assert cli.json()["error"]["exit_code"] == 2
+
+
+def test_a_format_that_the_manifest_does_not_wish_is_a_wrong_call(cli, copy):
+    assert cli("deploy", copy, "--format", "toaster") == 2
+    assert "wishes no deployment 'toaster'" in cli.err
+
+
+def test_a_training_that_the_history_missed_is_added(cli, copy):
+    shutil.rmtree(copy / ".eiauto" / "runs")
+    assert cli("reproduce", copy) == 0
+    (log,) = (copy / ".eiauto" / "runs").glob("*/log.txt")
+    assert "Epoch 3/3" in log.read_text()
+
+
+def test_a_readme_that_somebody_else_wrote_is_kept(cli, copy):
+    assert cli("report", copy, "--readme") == 0
+    assert cli("report", copy, "--readme") == 0
+    (copy / "README.md").write_text("mine")
+    assert cli("report", copy, "--readme") == 2
+    assert (copy / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("target", "code"), [("| head -c 0", 141), ("> /dev/full", 3)])
+@pytest.mark.parametrize("form", ["", "--json"])
+def test_a_closed_pipe_and_a_full_disk_on_stdout(trained, target, code, form):
+    command = f"{sys.executable} -m ei_automation.cli.main schema"
+    if not form:
+        command = f"{sys.executable} -m ei_automation.cli.main runs list {trained}"
+    done = subprocess.run(
+        ["bash", "-c", f"sleep 0.2; {command} {target}; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr

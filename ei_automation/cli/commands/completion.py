@@ -21,4 +21,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     if OUTPUT.json_mode:
         OUTPUT.document({"shell": shell, "script": script})
         return
-    click.echo(script)
+    OUTPUT.plain(script)

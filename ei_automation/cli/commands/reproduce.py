@@ -17,7 +17,7 @@ from ei_automation.cli.options import (
     weights_option,
 )
 from ei_automation.cli.output import OUTPUT
-from ei_automation.cli.tables import metric_columns, metric_row, verdict_columns, verdict_row
+from ei_automation.cli.tables import metric_columns, metric_row, side_by_side, verdict_columns, verdict_row
 
 if TYPE_CHECKING:
     from ei_automation.workflow.reproduce import Reproduction
@@ -58,6 +58,8 @@ def _show(result: Reproduction) -> None:
         OUTPUT.table(
             f"Split {split.name} ({split.method})", metric_columns(), [metric_row(m) for m in split.metrics]
         )
+    if len(result.splits) > 1:
+        OUTPUT.table("Accuracy, the splits side by side", *side_by_side(result.splits))
     for finding in result.findings:
         OUTPUT.line(f"{finding.severity}: {finding.message}")
     if result.rows:

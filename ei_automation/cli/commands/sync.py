@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -22,13 +23,14 @@ from ei_automation.cli.output import OUTPUT
 @backend_option
 @from_option
 @groups_option
+@click.option("--new-split", is_flag=True, help="Drop the recorded split and split all samples anew.")
 @json_option
-def sync(project: Path, backend: str, override: Path | None, groups: Path | None) -> None:
+def sync(project: Path, backend: str, override: Path | None, groups: Path | None, new_split: bool) -> None:
     """Fetch, audit and split the data; bring the backend's samples in line with them."""
     from ei_automation.workflow.project import exclusive
     from ei_automation.workflow.sync import sync as run
 
-    session = open_project(project, backend, override=override, groups=groups)
+    session = replace(open_project(project, backend, override=override, groups=groups), new_split=new_split)
     with OUTPUT.watching(), exclusive(session):
         outcome = run(session)
     if OUTPUT.json_mode:
