@@ -1,4 +1,4 @@
-"""Settings: flags, then environment, then the XDG config file. Read once, passed down.
+"""Settings: flags, then environment, then the XDG config file. Read once, passed down; an empty value is unset.
 
 The config file is `config.toml` in the user's config folder (`$XDG_CONFIG_HOME/eiauto`), mode 0600, with the
 names below in lower case and without the prefix, e.g. `cache_dir = "/data/cache"`.
@@ -6,6 +6,7 @@ names below in lower case and without the prefix, e.g. `cache_dir = "/data/cache
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -35,6 +36,9 @@ FOREIGN_ENVIRONMENT = {
     "EI_API_KEY": "Edge Impulse project key (the Studio backend of a coming release)",
 }
 """Variables of others that are respected; the secret ones are never shown."""
+
+FOLDERS_AND_FILES = frozenset({"EIAUTO_CACHE_DIR", "EIAUTO_WEIGHTS"})
+YES, NO = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
 
 SECRETS = frozenset({"KAGGLE_API_TOKEN", "KAGGLE_KEY", "EI_API_KEY"})
 
@@ -79,7 +83,8 @@ class Settings:
         """Read the environment and the config file.
 
         Raises:
-            SettingsError: The config file is not TOML or has an unknown key; a number is none.
+            SettingsError: The config file is not TOML, or has an unknown key or a value of a wrong kind; a number
+                is none or below 0; a path names the home of a user who is not there.
         """
         given = os.environ if environment is None else environment
         path = config_path(given)
@@ -87,11 +92,11 @@ class Settings:
         values = {setting.name: setting.value for setting in settings}
         weights = values["EIAUTO_WEIGHTS"]
         return cls(
-            cache_folder=Path(values["EIAUTO_CACHE_DIR"]).expanduser(),
-            offline=values["EIAUTO_OFFLINE"].lower() not in ("", "0", "false", "no"),
-            weights=Path(weights).expanduser() if weights else None,
-            lock_timeout_s=_number("EIAUTO_LOCK_TIMEOUT_S", values),
-            job_deadline_s=_number("EIAUTO_JOB_DEADLINE_S", values),
+            cache_folder=_path("EIAUTO_CACHE_DIR", values["EIAUTO_CACHE_DIR"]),
+            offline=_switch("EIAUTO_OFFLINE", values["EIAUTO_OFFLINE"]),
+            weights=_path("EIAUTO_WEIGHTS", weights) if weights else None,
+            lock_timeout_s=_seconds("EIAUTO_LOCK_TIMEOUT_S", values["EIAUTO_LOCK_TIMEOUT_S"]),
+            job_deadline_s=_seconds("EIAUTO_JOB_DEADLINE_S", values["EIAUTO_JOB_DEADLINE_S"]),
             shown=(
                 *settings,
                 Setting("EIAUTO_CONFIG", str(path), "environment" if given.get("EIAUTO_CONFIG") else "default"),
@@ -100,11 +105,15 @@ class Settings:
 
 
 def config_path(environment: Mapping[str, str]) -> Path:
-    """The config file's place."""
+    """The config file's place.
+
+    Raises:
+        SettingsError: EIAUTO_CONFIG names the home of a user who is not there.
+    """
     import platformdirs
 
     named = environment.get("EIAUTO_CONFIG")
-    return Path(named).expanduser() if named else Path(platformdirs.user_config_dir("eiauto")) / "config.toml"
+    return _path("EIAUTO_CONFIG", named) if named else Path(platformdirs.user_config_dir("eiauto")) / "config.toml"
 
 
 def _defaults() -> dict[str, str]:
@@ -130,23 +139,56 @@ def _read_file(path: Path) -> dict[str, str]:
     unknown = sorted(set(content) - set(names))
     if unknown:
         raise SettingsError(f"{path}: unknown key {unknown[0]!r}", hint=f"known keys: {', '.join(sorted(names))}")
-    return {names[key]: str(value) for key, value in content.items()}
+    return {
+        names[key]: _as_text(path, key, value, is_path=names[key] in FOLDERS_AND_FILES)
+        for key, value in content.items()
+    }
+
+
+def _as_text(path: Path, key: str, value: object, *, is_path: bool) -> str:
+    """A value of the config file as the environment would give it."""
+    if isinstance(value, str):
+        return value
+    if is_path or not isinstance(value, bool | int | float):
+        expected = "text" if is_path else "text, a number, true or false"
+        raise SettingsError(f"{path}: {key} is {value!r}; {expected} was expected", hint="correct it or delete it")
+    return str(value).lower()
 
 
 def _resolve(environment: Mapping[str, str], file: Mapping[str, str]) -> tuple[Setting, ...]:
     found = []
     for name, default in _defaults().items():
-        if name in environment:
+        if environment.get(name):
             found.append(Setting(name, environment[name], "environment"))
-        elif name in file:
+        elif file.get(name):
             found.append(Setting(name, file[name], "file"))
         else:
             found.append(Setting(name, default, "default"))
     return tuple(found)
 
 
-def _number(name: str, values: Mapping[str, str]) -> float:
+def _path(name: str, value: str) -> Path:
     try:
-        return float(values[name])
-    except ValueError as error:
-        raise SettingsError(f"{name} is {values[name]!r}; a number of seconds was expected") from error
+        return Path(value).expanduser()
+    except RuntimeError as error:  # pathlib's word for a `~user` that is not there
+        raise SettingsError(
+            f"{name} is {value!r}; there is no home folder of that user", hint="write the whole path"
+        ) from error
+
+
+def _switch(name: str, value: str) -> bool:
+    if value.lower() in YES | NO:
+        return value.lower() in YES
+    raise SettingsError(f"{name} is {value!r}; 1 or 0 was expected", hint=f"set {name} to 1 or 0")
+
+
+def _seconds(name: str, value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds) or seconds < 0:
+        raise SettingsError(
+            f"{name} is {value!r}; a number of seconds, 0 or more, was expected", hint=f"correct {name}"
+        )
+    return seconds

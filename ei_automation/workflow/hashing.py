@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ei_automation.errors import DatasetError
-from ei_automation.files import ensure_folder, open_cache_database, sha256_file, storage_errors
+from ei_automation.files import (
+    ensure_folder,
+    open_cache_database,
+    seal_cache_database,
+    sha256_file,
+    storage_errors,
+)
 
 DOING = "remembering content hashes"
 REPORT_EVERY = 200
@@ -56,8 +62,11 @@ def _hash(
         rows.append((str(path), size, time, found[path]))
         if done % REPORT_EVERY == 0 or done == len(new):
             on_progress(done, len(new))
+    if not rows:
+        return found
     with database:
         database.executemany("INSERT OR REPLACE INTO hashes VALUES (?,?,?,?)", rows)
+        seal_cache_database(database)
     return found
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ei_automation.errors import NotFoundError, VerificationError
+from ei_automation.errors import NotFoundError
 from ei_automation.files import write_atomically
 from ei_automation.schema.lock import TrainingRecord
 from ei_automation.schema.metrics import Metrics
@@ -71,8 +71,14 @@ def runs_folder(session: Session) -> Path:
 
 
 def list_runs(session: Session) -> list[Run]:
-    """Every run, the oldest first."""
-    return [_read(path) for path in sorted(runs_folder(session).glob("*/run.json"))]
+    """Every run, the oldest first; one that cannot be read is named and left out."""
+    runs = []
+    for path in sorted(runs_folder(session).glob("*/run.json")):
+        try:
+            runs.append(_read(path))
+        except (ValueError, KeyError, TypeError):
+            session.note(f"{path} is damaged, or of another version, and is left out; delete {path.parent}")
+    return runs
 
 
 def find_run(session: Session, name: str) -> Run:
@@ -151,17 +157,12 @@ def _write(session: Session, run: Run) -> None:
 
 
 def _read(path: Path) -> Run:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Run(
-            content["run_id"],
-            content["split"],
-            content["created"],
-            TrainingRecord.model_validate(content["training"]),
-            tuple(Metrics.model_validate(item) for item in content["metrics"]),
-            content["versions"],
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise VerificationError(
-            f"{path} is damaged, or of another version", hint=f"delete the folder {path.parent}"
-        ) from error
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Run(
+        content["run_id"],
+        content["split"],
+        content["created"],
+        TrainingRecord.model_validate(content["training"]),
+        tuple(Metrics.model_validate(item) for item in content["metrics"]),
+        content["versions"],
+    )

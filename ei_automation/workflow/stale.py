@@ -58,7 +58,9 @@ def require_training(session: Session, lock: Lock, split: str) -> TrainingRecord
     require_data(session, lock)
     training = lock.splits[split].training if split in lock.splits else None
     if training is None:
-        raise NotFoundError(f"there is no trained model of today's samples on split {split}", hint="run `eiauto train` first")
+        raise NotFoundError(
+            f"there is no trained model of today's samples on split {split}", hint="run `eiauto train` first"
+        )
     if reason := stale_training(session, split, training):
         raise VerificationError(reason, hint="run `eiauto train` again")
     return training

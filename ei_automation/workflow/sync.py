@@ -173,7 +173,7 @@ def _pinned(session: Session, lock: Lock) -> tuple[Origin, str | None]:
 def _is_done(session: Session, lock: Lock, inputs: str) -> bool:
     """Whether the last sync had the same inputs and its result is still there."""
     mark = session.state_folder / MARK
-    if lock.dataset is None or session.new_split or not mark.is_file() or mark.read_text() != inputs:
+    if lock.dataset is None or session.new_split or not mark.is_file() or mark.read_bytes() != inputs.encode():
         return False
     if set(lock.splits) != set(session.splits) or dataset_fingerprint(lock.samples) != lock.dataset.samples_sha256:
         return False

@@ -9,6 +9,7 @@ import pytest
 
 from ei_automation.backends.base import Backend, wait
 from ei_automation.errors import EiautoError, JobFailedError, NotFoundError, VerificationError
+from ei_automation.files import fingerprint
 from ei_automation.schema.deployment import BuildRequest
 from ei_automation.schema.impulse import Impulse
 from ei_automation.schema.job import JobStatus
@@ -121,6 +122,10 @@ class BackendContract:
         assert set(record.models) == {"float32", "int8"}
         assert record.training_count + record.validation_count == 27
         assert len(trained.download_model("int8")) == record.models["int8"].size_bytes
+        assert record.impulse == IMPULSE.model_dump(mode="json")
+        learning = [s for s in trained.list_samples() if s.category is not Category.TESTING]
+        facts = sorted((s.sha256, s.label, s.category.value, s.group) for s in learning)
+        assert record.samples_sha256 == fingerprint(facts)
         lines = []
         job_id = trained.start_training(parameters())
         wait(trained, job_id, deadline_s=DEADLINE_S, on_line=lines.append)
@@ -143,6 +148,19 @@ class BackendContract:
         assert all(sum(row) == pytest.approx(1, abs=1e-3) for row in scores)
         wait(trained, trained.start_training(parameters(training_cycles=1)), deadline_s=DEADLINE_S)
         assert trained.metrics() == []
+
+    def test_predictions_name_todays_samples(self, trained, tmp_path):
+        wait(trained, trained.start_testing(0.6), deadline_s=DEADLINE_S)
+        before = trained.metrics()
+        gone = trained.list_samples(Category.TESTING)[0]
+        trained.delete_samples([gone.sample_id])
+        wait(trained, trained.start_testing(0.6), deadline_s=DEADLINE_S)
+        trained.upload([sample for sample in make_samples(tmp_path) if sample.sha256 == gone.sha256], quiet)
+        wait(trained, trained.start_testing(0.6), deadline_s=DEADLINE_S)
+        assert trained.metrics() == before
+        assert {p.sample_id for p in trained.predictions() if p.category == "testing"} == {
+            sample.sample_id for sample in trained.list_samples(Category.TESTING)
+        }
 
     def test_a_build_is_downloaded_as_it_was_built(self, trained, tmp_path):
         assert {target.format for target in trained.deployment_targets()} >= {"openmv", "bundle"}

@@ -246,3 +246,12 @@ def test_a_closed_pipe_and_a_full_disk_on_stdout(trained, target, code, form):
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_cannot_be_read_is_named_and_stops_nothing(cli, copy):
+    (path,) = (copy / ".eiauto" / "runs").glob("*/run.json")
+    path.write_text("{")
+    assert cli("runs", "list", copy, "--json") == 0
+    assert cli.json()["runs"] == []
+    assert str(path) in cli.err
+    assert cli("reproduce", copy) == 0

@@ -13,12 +13,19 @@ from ei_automation.backends.base import Backend
 from ei_automation.backends.local.jobs import JobHandle, JobRunner
 from ei_automation.backends.local.plan import (
     build_inputs,
+    image_folder,
     plan_training,
     require_impulse,
     testing_inputs,
     training_inputs,
 )
-from ei_automation.backends.local.results import read_evaluation, read_training, training_folder
+from ei_automation.backends.local.results import (
+    KeptTraining,
+    is_whole,
+    read_evaluation,
+    read_training,
+    training_folder,
+)
 from ei_automation.backends.local.store import Store
 from ei_automation.errors import EiautoError, NotFoundError, VerificationError
 from ei_automation.files import ensure_folder, fingerprint, sha256_bytes, sha256_file, storage_errors
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from ei_automation.deployment.contents import BuildContents
 
 PROGRESS_EVERY = 100
+TRAIN_AGAIN = "run `eiauto train` again"
 CURRENT, WANTED, TESTING = "current_training", "wanted_training", "minimum_confidence"
 """Keys of the store: the training whose model is served, the one that was last asked for, the threshold."""
 
@@ -52,7 +60,11 @@ class LocalBackend(Backend):
         self._options = options
         folder = options.state_folder / "local" / options.split
         self._store = Store(folder, options.state_folder / "samples")
-        self._jobs = JobRunner(self._store)
+        try:
+            self._jobs = JobRunner(self._store)
+        except BaseException:
+            self._store.close()
+            raise
 
     def close(self) -> None:
         """Cancel what runs, wait for it, close the state."""
@@ -62,12 +74,16 @@ class LocalBackend(Backend):
     # Samples
 
     def list_samples(self, category: Category | None = None) -> list[StoredSample]:
-        """See the contract."""
-        return self._store.samples(category)
+        """See the contract. A sample whose content is lost is not there until it is uploaded again."""
+        sound = self._store.sound_contents()
+        return [sample for sample in self._store.samples(category) if sample.sha256 in sound]
 
     def upload(self, samples: Sequence[Sample], on_progress: Callable[[int, int], None]) -> UploadReport:
-        """See the contract. New samples get their numbers in the order of their content hashes."""
-        known = {stored.sha256: stored for stored in self._store.samples()}
+        """See the contract. New samples get their numbers in the order of their content hashes.
+
+        A sample whose content was lost comes back under its number; one that does not come back is forgotten.
+        """
+        known = {stored.sha256: stored for stored in self.list_samples()}
         added, present, changed, failed = [], [], [], {}
         kept: list[Sample] = []
         for count, sample in enumerate(sorted(samples, key=lambda item: item.sha256), 1):
@@ -88,6 +104,9 @@ class LocalBackend(Backend):
             if count % PROGRESS_EVERY == 0 or count == len(samples):
                 on_progress(count, len(samples))
         self._store.put_samples(kept)
+        sound = self._store.sound_contents()
+        if lost := [stored.sample_id for stored in self._store.samples() if stored.sha256 not in sound]:
+            self._store.delete_samples(lost)
         return UploadReport(tuple(added), tuple(present), tuple(changed), failed)
 
     def delete_samples(self, sample_ids: Sequence[int]) -> None:
@@ -109,12 +128,16 @@ class LocalBackend(Backend):
 
     def start_features(self) -> int:
         """See the contract."""
+        from ei_automation.dsp.store import ImageCache
+
         impulse = require_impulse(self._store)
         hashes = sorted(sample.sha256 for sample in self._store.samples())
         inputs = fingerprint({"impulse": impulse.model_dump(mode="json"), "samples": hashes})
         done = self._store.successful_job("features", inputs)
         if done is not None:
-            return done
+            with ImageCache(image_folder(self._options), impulse.input_block) as cache:
+                if cache.known().issuperset(hashes):
+                    return done
         return self._jobs.start("features", inputs, lambda handle: self._engine().features(handle, impulse))
 
     def start_training(self, parameters: TrainingParameters) -> int:
@@ -122,7 +145,8 @@ class LocalBackend(Backend):
         plan = plan_training(self._store, self._options, parameters)
         current = {"inputs": plan.inputs, "parameters": parameters.model_dump(mode="json")}
         done = self._store.successful_job("training", plan.inputs)
-        if done is not None and self._is_whole(plan.inputs):
+        folder = self._training_folder(plan.inputs)
+        if done is not None and (kept := read_training(folder)) and is_whole(folder, kept):
             self._store.set(CURRENT, {**current, "job": done})
             self._store.set(WANTED, plan.inputs)
             return done
@@ -135,23 +159,31 @@ class LocalBackend(Backend):
         return self._jobs.start("training", plan.inputs, work)
 
     def start_testing(self, minimum_confidence: float) -> int:
-        """See the contract."""
-        record = self._current()
-        inputs = testing_inputs(record, self._store.samples(Category.TESTING), minimum_confidence)
+        """See the contract.
+
+        Raises:
+            NotFoundError: There is no model, or it is no longer what was trained.
+        """
+        kept = self._current()
+        inputs = testing_inputs(kept.record, self._store.samples(Category.TESTING), minimum_confidence)
         self._store.set(TESTING, minimum_confidence)
-        place = self._testing_place(record, inputs)
+        place = self._testing_place(kept.record, inputs)
         done = self._store.successful_job("testing", inputs)
-        if done is not None and place.is_file():
+        if done is not None and read_evaluation(place, {}) is not None:
             return done
+        if not is_whole(place.parent, kept):
+            raise NotFoundError(f"a trained model in {place.parent} is missing or altered", hint=TRAIN_AGAIN)
         impulse = require_impulse(self._store)
-        return self._jobs.start(
-            "testing", inputs, lambda handle: self._engine().test(handle, impulse, place, minimum_confidence)
-        )
+
+        def work(handle: JobHandle) -> None:
+            self._engine().test(handle, kept, impulse, place=place, minimum_confidence=minimum_confidence)
+
+        return self._jobs.start("testing", inputs, work)
 
     def start_build(self, request: BuildRequest) -> int:
         """See the contract."""
-        record = self._current()
-        metrics = self.metrics()
+        kept, metrics = self._current(), self.metrics()
+        record = kept.record
         inputs = build_inputs(record, self._options, request, [item.model_dump(mode="json") for item in metrics])
         place = self._build_place(inputs)
         done = self._store.successful_job("build", inputs)
@@ -161,7 +193,7 @@ class LocalBackend(Backend):
             and self._store.get(f"build-{done}")["sha256"] == sha256_file(place)
         ):
             return done
-        contents = self._contents(record, metrics)
+        contents = self._contents(kept, metrics)
 
         def work(handle: JobHandle) -> None:
             self._engine().build(handle, request, contents, place)
@@ -205,7 +237,7 @@ class LocalBackend(Backend):
     def training_record(self) -> TrainingRecord | None:
         """See the contract."""
         try:
-            return self._current()
+            return self._current().record
         except (NotFoundError, VerificationError):
             return None
 
@@ -219,10 +251,14 @@ class LocalBackend(Backend):
 
     def download_model(self, variant: ModelVariant) -> bytes:
         """See the contract."""
-        record = self._current()
-        data = (self._training_folder(record.inputs) / f"{variant}.tflite").read_bytes()
+        record = self._current().record
+        place = self._training_folder(record.inputs) / f"{variant}.tflite"
+        if not place.is_file():
+            raise NotFoundError(f"the {variant} model {place} is missing", hint=TRAIN_AGAIN)
+        with storage_errors(place, "reading a model"):
+            data = place.read_bytes()
         if sha256_bytes(data) != record.models[variant].sha256:
-            raise VerificationError(f"the stored {variant} model is not what was trained", hint="train again")
+            raise VerificationError(f"the {variant} model {place} is not what was trained", hint=TRAIN_AGAIN)
         return data
 
     def deployment_targets(self) -> list[DeploymentTarget]:
@@ -273,18 +309,7 @@ class LocalBackend(Backend):
     def _build_place(self, inputs: str) -> Path:
         return self._store.folder / "builds" / f"{inputs[:16]}.zip"
 
-    def _is_whole(self, inputs: str) -> bool:
-        """Whether a training's files are all there and are what it wrote."""
-        folder = self._training_folder(inputs)
-        if not (folder / "training.json").is_file():
-            return False
-        models = read_training(folder).record.models
-        return all(
-            (folder / f"{variant}.tflite").is_file() and sha256_file(folder / f"{variant}.tflite") == model.sha256
-            for variant, model in models.items()
-        )
-
-    def _current(self) -> TrainingRecord:
+    def _current(self) -> KeptTraining:
         """The last training, if it is one of today's samples and impulse and no later one has failed.
 
         Raises:
@@ -292,21 +317,19 @@ class LocalBackend(Backend):
             VerificationError: Something newer was wanted than what there is.
         """
         current = self._store.get(CURRENT)
-        if current is None or not (self._training_folder(current["inputs"]) / "training.json").is_file():
+        kept = read_training(self._training_folder(current["inputs"])) if current else None
+        if kept is None:
             raise NotFoundError("there is no trained model", hint="run `eiauto train` first")
         parameters = TrainingParameters.model_validate(current["parameters"])
         if self._store.get(WANTED) != current["inputs"]:
             raise VerificationError(
                 "the model is older than the last training, which did not end well",
-                hint="run `eiauto train` again",
+                hint=TRAIN_AGAIN,
             )
-        record = read_training(self._training_folder(current["inputs"])).record
-        weights = record.weights.sha256 if record.weights else None
+        weights = kept.record.weights.sha256 if kept.record.weights else None
         if training_inputs(self._store, parameters, weights) != current["inputs"]:
-            raise VerificationError(
-                "the model is older than the samples or the impulse", hint="run `eiauto train` again"
-            )
-        return record
+            raise VerificationError("the model is older than the samples or the impulse", hint=TRAIN_AGAIN)
+        return kept
 
     def _evaluation(self) -> tuple[list[Metrics], list[Prediction]]:
         """What testing found for the current model; empty before testing."""
@@ -315,16 +338,17 @@ class LocalBackend(Backend):
         if confidence is None or record is None:
             return [], []
         inputs = testing_inputs(record, self._store.samples(Category.TESTING), confidence)
-        return read_evaluation(self._testing_place(record, inputs))
+        ids = {sample.sha256: sample.sample_id for sample in self.list_samples()}
+        return read_evaluation(self._testing_place(record, inputs), ids) or ([], [])
 
-    def _contents(self, record: TrainingRecord, metrics: list[Metrics]) -> BuildContents:
+    def _contents(self, kept: KeptTraining, metrics: list[Metrics]) -> BuildContents:
         from ei_automation.deployment.contents import BuildContents, DatasetSummary
 
         impulse = require_impulse(self._store)
-        facts = self._options.facts
+        facts, record = self._options.facts, kept.record
         return BuildContents(
             project=self._options.project,
-            labels=tuple(read_training(self._training_folder(record.inputs)).labels),
+            labels=tuple(kept.labels),
             models={variant: self.download_model(variant) for variant in VARIANTS},
             input_shape=impulse.input_shape,
             resize_mode=impulse.input_block.resize_mode,

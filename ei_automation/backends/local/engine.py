@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from ei_automation.backends import BackendOptions
 from ei_automation.backends.local.jobs import JobHandle
-from ei_automation.backends.local.plan import TrainingPlan
-from ei_automation.backends.local.results import KeptTraining, keep_evaluation, read_training, training_folder
+from ei_automation.backends.local.plan import TrainingPlan, image_folder, samples_fingerprint
+from ei_automation.backends.local.results import KeptTraining, keep_evaluation, training_folder
 from ei_automation.backends.local.store import Store
 from ei_automation.deployment.contents import BuildContents
 from ei_automation.deployment.targets import build
 from ei_automation.dsp.image import to_features
 from ei_automation.dsp.store import ImageCache
+from ei_automation.errors import VerificationError
 from ei_automation.files import ensure_folder, fingerprint, sha256_bytes, write_atomically
 from ei_automation.inference.evaluate import Evaluation, Truth, evaluate
 from ei_automation.schema.deployment import BuildRequest
@@ -60,13 +61,29 @@ class Engine:
             handle.log(f"Features of {len(samples)} samples at {_size(impulse)} are ready")
 
     def _images(self, handle: JobHandle, impulse: Impulse, samples: Sequence[StoredSample]) -> ImageCache:
-        cache = ImageCache(self._cache / "images", impulse.input_block)
-        cache.add(
-            [(sample.sha256, self._store.content(sample.sha256)) for sample in samples],
-            on_progress=lambda done, total: handle.progress("Creating features", done, total),
-            should_stop=handle.should_stop,
-        )
+        cache = ImageCache(image_folder(self._options), impulse.input_block)
+        try:
+            self._require_contents(cache, samples)
+            cache.add(
+                [(sample.sha256, self._store.content(sample.sha256)) for sample in samples],
+                on_progress=lambda done, total: handle.progress("Creating features", done, total),
+                should_stop=handle.should_stop,
+            )
+        except BaseException:
+            cache.close()
+            raise
         return cache
+
+    def _require_contents(self, cache: ImageCache, samples: Sequence[StoredSample]) -> None:
+        """Refuse to decode contents that are lost; an image that is decoded already needs none."""
+        at_hand = self._store.sound_contents() | cache.known()
+        lost = [sample.name for sample in samples if sample.sha256 not in at_hand]
+        if lost:
+            raise VerificationError(
+                f"the stored contents of {len(lost):,} of {len(samples):,} samples are missing or altered;"
+                f" the first is {lost[0]}",
+                hint="run `eiauto sync`; it stores them again",
+            )
 
     # Training
 
@@ -106,6 +123,8 @@ class Engine:
         weights = plan.weights
         record = TrainingRecord(
             inputs=plan.inputs,
+            impulse=plan.impulse.model_dump(mode="json"),
+            samples_sha256=samples_fingerprint(plan.samples),
             parameters=plan.parameters.model_dump(mode="json"),
             weights=WeightsRecord(source=weights.source, sha256=weights.sha256) if weights else None,
             seed=plan.parameters.seed,
@@ -121,24 +140,25 @@ class Engine:
 
     # Testing
 
-    def test(self, handle: JobHandle, impulse: Impulse, place: Path, minimum_confidence: float) -> None:
-        """Run every variant of the training in a folder over its validation and the testing samples.
+    def test(
+        self, handle: JobHandle, kept: KeptTraining, impulse: Impulse, *, place: Path, minimum_confidence: float
+    ) -> None:
+        """Run every variant of a training over its validation and the testing samples.
 
         Args:
             handle: The job.
+            kept: The training.
             impulse: Of the training.
             place: Where the metrics go, in the training's folder.
             minimum_confidence: A best score under it is uncertain, 0..1.
         """
-        folder = place.parent
-        kept = read_training(folder)
         metrics: list[Metrics] = []
         scores: dict[str, NDArray[Any]] = {}
         for category, samples in _tested(self._store.samples(), kept).items():
             if not samples:
                 handle.log(f"There are no {category} samples")
                 continue
-            scores[f"ids-{category}"] = np.array([sample.sample_id for sample in samples])
+            scores[f"sha256-{category}"] = np.array([sample.sha256 for sample in samples])
             for variant in VARIANTS:
                 truth = Truth(
                     [kept.labels.index(sample.label) for sample in samples],
@@ -147,7 +167,7 @@ class Engine:
                     category,
                     minimum_confidence,
                 )
-                found = self._evaluate(handle, impulse, samples, truth, folder / f"{variant}.tflite")
+                found = self._evaluate(handle, impulse, samples, truth, place.with_name(f"{variant}.tflite"))
                 handle.log(f"{variant} {category} accuracy {found.metrics.accuracy:.4f} ({len(samples)} samples)")
                 metrics.append(found.metrics)
                 scores[f"{variant}-{category}"] = found.scores
@@ -173,8 +193,9 @@ class Engine:
 
     def build(self, handle: JobHandle, request: BuildRequest, contents: BuildContents, place: Path) -> None:
         """Build a deployment and keep it."""
-        handle.log(f"Building {request.format}")
-        write_atomically(place, build(request, contents), doing="writing a deployment")
+        artifact = build(request, contents)
+        write_atomically(place, artifact, doing="writing a deployment")
+        handle.log(f"{request.format}: {len(artifact):,} bytes")
 
 
 def _tested(samples: Sequence[StoredSample], kept: KeptTraining) -> dict[EvaluationCategory, list[StoredSample]]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from ei_automation.backends.local.store import Store
-from ei_automation.errors import EiautoError, InterruptedRunError, NotFoundError
+from ei_automation.errors import EiautoError, InterruptedRunError, NotFoundError, StorageError
 from ei_automation.schema.job import Job, JobStatus
 
 
 class JobHandle:
-    """What a job's work sees of its job.
+    """What a job's work sees of its job, and how it stands: in memory, where a full disk cannot lose it.
 
     Args:
         store: Where the log goes.
@@ -25,6 +26,14 @@ class JobHandle:
         self._store = store
         self._cancelled = threading.Event()
         self.step, self.done, self.total = "", 0, 0
+        self.status, self.message = JobStatus.PENDING, ""
+        self.error: EiautoError | None = None
+
+    def seen(self, job: Job) -> Job:
+        """A stored job as it stands now."""
+        return replace(
+            job, status=self.status, error=self.message, step=self.step, done=self.done, total=self.total
+        )
 
     def log(self, text: str) -> None:
         """Add to the job's log."""
@@ -50,7 +59,6 @@ class JobRunner:
         self._store = store
         self._handles: dict[int, JobHandle] = {}
         self._threads: list[threading.Thread] = []
-        self._errors: dict[int, EiautoError] = {}
         store.abandon_jobs()
 
     def start(self, kind: str, inputs: str, work: Callable[[JobHandle], None]) -> int:
@@ -63,23 +71,36 @@ class JobRunner:
         return job_id
 
     def _run(self, handle: JobHandle, work: Callable[[JobHandle], None]) -> None:
-        self._store.set_status(handle.job_id, JobStatus.RUNNING)
+        status, message, trace = JobStatus.FAILED, "its thread ended before it did", ""
         try:
+            self._store.set_status(handle.job_id, JobStatus.RUNNING)
+            handle.status = JobStatus.RUNNING
             work(handle)
-        except InterruptedRunError as error:
-            self._store.set_status(handle.job_id, JobStatus.CANCELLED, error.message)
-        except EiautoError as error:
-            self._errors[handle.job_id] = error
-            self._end_failed(handle, error.message)
-        except Exception as error:  # noqa: BLE001 - the thread's last frame: the job must end as failed, with the trace
-            handle.log(traceback.format_exc())
-            self._end_failed(handle, f"{type(error).__name__}: {error}")
-        else:
             self._store.set_status(handle.job_id, JobStatus.SUCCESS)
+            status, message = JobStatus.SUCCESS, ""
+        except InterruptedRunError as error:
+            status, message = JobStatus.CANCELLED, error.message
+        except EiautoError as error:
+            handle.error, message = error, error.message
+        except Exception as error:  # noqa: BLE001 - the thread's last frame: the job must end as failed, with the trace
+            message, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        finally:
+            try:
+                if status is not JobStatus.SUCCESS:
+                    self._store_end(handle.job_id, status, message, trace)
+            finally:
+                handle.message, handle.status = message, status
 
-    def _end_failed(self, handle: JobHandle, message: str) -> None:
-        handle.log(f"Job failed: {message}")
-        self._store.set_status(handle.job_id, JobStatus.FAILED, message)
+    def _store_end(self, job_id: int, status: JobStatus, message: str, trace: str) -> None:
+        """Store how a job ended, as far as that can be stored.
+
+        Where it cannot, what the user must know is the first error, which the handle has; and the next process
+        finds the job unfinished, and says that it failed.
+        """
+        with suppress(StorageError):
+            self._store.add_log(job_id, trace)
+        with suppress(StorageError):
+            self._store.set_status(job_id, status, message)
 
     def get(self, job_id: int) -> Job:
         """A job's state now.
@@ -91,13 +112,11 @@ class JobRunner:
         if job is None:
             raise NotFoundError(f"there is no job {job_id}")
         handle = self._handles.get(job_id)
-        if handle is None or job.finished:
-            return job
-        return replace(job, step=handle.step, done=handle.done, total=handle.total)
+        return job if handle is None else handle.seen(job)
 
     def error(self, job_id: int) -> EiautoError | None:
         """What a job of this process failed with, if it is an error of ours."""
-        return self._errors.get(job_id)
+        return self._handles[job_id].error if job_id in self._handles else None
 
     def cancel(self, job_id: int) -> None:
         """Ask a job to stop."""

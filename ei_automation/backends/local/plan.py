@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ei_automation.backends import BackendOptions
 from ei_automation.backends.local.results import RESULT_VERSION
@@ -81,9 +83,19 @@ def training_inputs(store: Store, parameters: TrainingParameters, weights_sha256
             "parameters": parameters.model_dump(mode="json"),
             "impulse": require_impulse(store).model_dump(mode="json"),
             "weights": weights_sha256,
-            "samples": [(s.sha256, s.label, s.category.value, s.group) for s in _learning_samples(store)],
+            "samples": samples_fingerprint(_learning_samples(store)),
         }
     )
+
+
+def samples_fingerprint(samples: Sequence[StoredSample]) -> str:
+    """Of what a training sees of its samples: contents, labels, categories, groups."""
+    return fingerprint([(s.sha256, s.label, s.category.value, s.group) for s in samples])
+
+
+def image_folder(options: BackendOptions) -> Path:
+    """Where decoded images are, for every split of a project."""
+    return options.state_folder / "cache" / "images"
 
 
 def _learning_samples(store: Store) -> tuple[StoredSample, ...]:

@@ -1,10 +1,12 @@
-"""What a training and a test leave in the local backend's folder."""
+"""What a training and a test leave in the local backend's folder; what cannot be read counts as not there."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ei_automation.backends.local.store import Store
-from ei_automation.files import write_atomically
+from ei_automation.files import sha256_file, write_atomically
 from ei_automation.schema.lock import TrainingRecord
 from ei_automation.schema.metrics import Metrics, Prediction
 
 DOING = "writing a test's result"
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 """Changes when the layout of these files does: results of another one are made anew, not read."""
 
 
@@ -42,27 +44,47 @@ class KeptTraining:
     labels: list[str]
 
 
-def read_training(folder: Path) -> KeptTraining:
-    """Read a kept training."""
-    kept = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    return KeptTraining(
-        TrainingRecord.model_validate(kept["record"]), frozenset(kept["validation"]), list(kept["labels"])
-    )
+def read_training(folder: Path) -> KeptTraining | None:
+    """Read a kept training; None where there is none, or not one that can be read."""
+    try:
+        kept = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        record = TrainingRecord.model_validate(kept["record"])
+        return KeptTraining(record, frozenset(kept["validation"]), list(kept["labels"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-def read_evaluation(path: Path) -> tuple[list[Metrics], list[Prediction]]:
-    """Metrics and predictions of a test; empty before testing."""
-    if not path.is_file():
-        return [], []
-    metrics = [Metrics.model_validate(item) for item in json.loads(path.read_text(encoding="utf-8"))]
-    with np.load(path.with_suffix(".npz")) as scores:
-        predictions = [
-            Prediction(int(sample_id), item.variant, item.category, tuple(float(score) for score in row))
-            for item in metrics
-            for sample_id, row in zip(
-                scores[f"ids-{item.category}"], scores[f"{item.variant}-{item.category}"], strict=True
-            )
-        ]
+def is_whole(folder: Path, kept: KeptTraining) -> bool:
+    """Whether a training's models are there and are what it wrote."""
+    models = {folder / f"{variant}.tflite": model.sha256 for variant, model in kept.record.models.items()}
+    return all(path.is_file() and sha256_file(path) == sha256 for path, sha256 in models.items())
+
+
+def read_evaluation(path: Path, ids: Mapping[str, int]) -> tuple[list[Metrics], list[Prediction]] | None:
+    """Read a kept test.
+
+    Args:
+        path: Of the metrics.
+        ids: Content hash to today's sample id; predictions of other samples are left out.
+
+    Returns:
+        Metrics and predictions; None where there are none, or not such that can be read.
+    """
+    try:
+        metrics = [Metrics.model_validate(item) for item in json.loads(path.read_text(encoding="utf-8"))]
+        with path.with_suffix(".npz").open("rb") as stream, np.load(stream) as scores:
+            predictions = [
+                Prediction(ids[sha256], item.variant, item.category, tuple(row))
+                for item in metrics
+                for sha256, row in zip(
+                    scores[f"sha256-{item.category}"].tolist(),
+                    scores[f"{item.variant}-{item.category}"].tolist(),
+                    strict=True,
+                )
+                if sha256 in ids
+            ]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
     return metrics, predictions
 
 

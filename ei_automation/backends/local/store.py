@@ -1,28 +1,38 @@
 """What the local backend remembers: samples, jobs with logs, settings, trainings and builds, in one SQLite file.
 
-Sample contents stand beside it as files named by their hash, shared by all splits of a project.
+Sample contents stand beside it as files named by their hash, shared by all splits of a project. Size and time
+that each was left with are remembered: one that is no longer so counts as lost until it is kept again.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import sqlite3
+import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ei_automation.files import ensure_folder, sha256_file, storage_errors
+from ei_automation.files import (
+    damaged_file,
+    ensure_folder,
+    open_database,
+    sha256_bytes,
+    sha256_file,
+    storage_errors,
+)
 from ei_automation.schema.job import Job, JobLogLine, JobStatus
 from ei_automation.schema.sample import BoundingBox, Category, Sample, StoredSample
 
 DOING = "writing the project's state"
 
+OPENING = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
 TABLES = """
 CREATE TABLE IF NOT EXISTS samples (id INTEGER PRIMARY KEY AUTOINCREMENT, sha256 TEXT UNIQUE NOT NULL,
   name TEXT NOT NULL, label TEXT NOT NULL, category TEXT NOT NULL, origin TEXT NOT NULL, boxes TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS contents (sha256 TEXT PRIMARY KEY, size INTEGER NOT NULL, time INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, inputs TEXT NOT NULL,
   status TEXT NOT NULL, error TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS log (job_id INTEGER NOT NULL, line INTEGER NOT NULL, text TEXT NOT NULL,
@@ -44,13 +54,13 @@ class Store:
         self._contents = ensure_folder(contents, DOING)
         self._lock = threading.RLock()
         self._known: list[StoredSample] | None = None
-        with storage_errors(folder, DOING):
-            self._database = sqlite3.connect(
-                folder / "state.sqlite", check_same_thread=False, isolation_level=None, timeout=30
+        self._sound: set[str] | None = None
+        self._fresh: dict[str, tuple[int, int]] = {}
+        self._place = self.folder / "state.sqlite"
+        with storage_errors(self._place, DOING):
+            self._database = open_database(
+                self._place, OPENING + TABLES, check_same_thread=False, isolation_level=None, timeout=30
             )
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.executescript(TABLES)
 
     def close(self) -> None:
         """Close the database."""
@@ -58,18 +68,27 @@ class Store:
             self._database.close()
 
     def _query(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, storage_errors(self.folder, DOING):
+        with self._lock, storage_errors(self._place, DOING):
             return self._database.execute(statement, values).fetchall()
 
     def _many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
-        with self._lock, storage_errors(self.folder, DOING):
+        with self._lock, storage_errors(self._place, DOING):
             self._database.execute("BEGIN")
             try:
                 self._database.executemany(statement, rows)
                 self._database.execute("COMMIT")
             except BaseException:
-                self._database.execute("ROLLBACK")
+                if self._database.in_transaction:  # a full disk has already rolled it back
+                    self._database.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        """Values that cannot be what was written show a damaged file."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            raise damaged_file(self._place, DOING, error) from error
 
     # Samples
 
@@ -82,21 +101,19 @@ class Store:
 
     def _read_samples(self) -> list[StoredSample]:
         query = "SELECT id, name, sha256, label, category, origin, boxes FROM samples ORDER BY id"
-        return [
-            StoredSample(
-                number,
-                name,
-                sha,
-                label,
-                Category(place),
-                group,
-                tuple(BoundingBox(**box) for box in json.loads(boxes)) if boxes != "[]" else (),
-            )
-            for number, name, sha, label, place, group, boxes in self._query(query)
-        ]
+        rows = self._query(query)
+        with self._decoding():
+            return [_stored_sample(*row) for row in rows]
 
     def put_samples(self, samples: Iterable[Sample]) -> None:
-        """Add samples, or correct what is known of their content."""
+        """Add samples, or correct what is known of their content; and remember the contents kept before."""
+        sound = self.sound_contents()
+        self._many(
+            "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)",
+            [(sha256, *state) for sha256, state in self._fresh.items()],
+        )
+        sound.update(self._fresh)
+        self._fresh = {}
         self._many(
             "INSERT INTO samples (sha256, name, label, category, origin, boxes) VALUES (?,?,?,?,?,?)"
             " ON CONFLICT (sha256) DO UPDATE SET name = excluded.name, label = excluded.label,"
@@ -124,31 +141,41 @@ class Store:
         """Where a content is, or would be."""
         return self._contents / sha256[:2] / sha256
 
+    def sound_contents(self) -> set[str]:
+        """Hashes of the contents that lie there as they were left. Looked at once."""
+        with self._lock:
+            if self._sound is None:
+                left = {sha: (size, time) for sha, size, time in self._query("SELECT * FROM contents")}
+                with storage_errors(self._contents, DOING):
+                    there = dict(_files_of({self._contents / sha[:2] for sha in left}))
+                self._sound = {sha for sha, state in left.items() if there.get(sha) == state}
+            return self._sound
+
     def keep_content(self, sample: Sample) -> None:
-        """Copy a sample's bytes, whole or not at all.
+        """Copy a sample's bytes, whole or not at all; what is there and no longer as it was left is replaced.
+
+        `put_samples` remembers it.
 
         Raises:
-            ValueError: The file is no longer what was hashed.
+            ValueError: The file cannot be read, or is no longer what was hashed.
             StorageError: The state folder cannot be written.
         """
-        place = self.content(sample.sha256)
-        if place.exists():
+        if sample.sha256 in self.sound_contents() or sample.sha256 in self._fresh:
             return
-        temporary = place.with_name(f".{place.name}.part")
+        place = self.content(sample.sha256)
         with storage_errors(place, DOING):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(sample.path, temporary)
-        if sha256_file(temporary) != sample.sha256:
-            temporary.unlink()
-            raise ValueError("the file changed while it was read")
-        temporary.replace(place)
+            if not place.is_file() or sha256_file(place) != sample.sha256:
+                _copy(sample, place)
+            status = place.stat()
+        self._fresh[sample.sha256] = (status.st_size, status.st_mtime_ns)
 
     # Settings
 
     def get(self, key: str) -> Any:
         """A stored value, or None."""
         rows = self._query("SELECT value FROM settings WHERE key = ?", (key,))
-        return json.loads(rows[0][0]) if rows else None
+        with self._decoding():
+            return json.loads(rows[0][0]) if rows else None
 
     def set(self, key: str, value: Any) -> None:
         """Store a JSON value."""
@@ -158,7 +185,7 @@ class Store:
 
     def new_job(self, kind: str, inputs: str) -> int:
         """A pending job's number."""
-        with self._lock:
+        with self._lock, storage_errors(self._place, DOING):
             cursor = self._database.execute(
                 "INSERT INTO jobs (kind, inputs, status) VALUES (?, ?, ?)", (kind, inputs, JobStatus.PENDING.value)
             )
@@ -173,12 +200,8 @@ class Store:
     def job(self, job_id: int) -> Job | None:
         """A job, or None."""
         rows = self._query("SELECT id, kind, status, error FROM jobs WHERE id = ?", (job_id,))
-        return Job(rows[0][0], rows[0][1], JobStatus(rows[0][2]), rows[0][3]) if rows else None
-
-    def latest_job(self, kind: str) -> tuple[int, str, JobStatus] | None:
-        """Number, inputs and status of the newest job of a kind."""
-        rows = self._query("SELECT id, inputs, status FROM jobs WHERE kind = ? ORDER BY id DESC LIMIT 1", (kind,))
-        return (rows[0][0], rows[0][1], JobStatus(rows[0][2])) if rows else None
+        with self._decoding():
+            return Job(rows[0][0], rows[0][1], JobStatus(rows[0][2]), rows[0][3]) if rows else None
 
     def successful_job(self, kind: str, inputs: str) -> int | None:
         """The newest successful job of a kind with these inputs."""
@@ -202,7 +225,7 @@ class Store:
 
     def add_log(self, job_id: int, text: str) -> None:
         """Append lines to a job's log."""
-        with self._lock:
+        with self._lock, storage_errors(self._place, DOING):
             for line in text.splitlines():
                 self._database.execute(
                     "INSERT INTO log SELECT ?, coalesce(max(line), -1) + 1, ? FROM log WHERE job_id = ?",
@@ -213,3 +236,39 @@ class Store:
         """Lines of a job's log after one."""
         query = "SELECT line, text FROM log WHERE job_id = ? AND line > ? ORDER BY line"
         return [JobLogLine(line, text) for line, text in self._query(query, (job_id, after))]
+
+
+def _stored_sample(
+    sample_id: int, name: str, sha256: str, label: str, category: str, group: str, boxes: str
+) -> StoredSample:
+    """A sample from a row of the table."""
+    found = tuple(BoundingBox(**box) for box in json.loads(boxes)) if boxes != "[]" else ()
+    return StoredSample(sample_id, name, sha256, label, Category(category), group, found)
+
+
+def _files_of(folders: Iterable[Path]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Name, size in bytes and time of every file in some folders; those that are not there have none."""
+    for folder in folders:
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    yield entry.name, (status.st_size, status.st_mtime_ns)
+
+
+def _copy(sample: Sample, place: Path) -> None:
+    """Write a sample's bytes to its place, under another name until they are all there."""
+    try:
+        data = sample.path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from error
+    if sha256_bytes(data) != sample.sha256:
+        raise ValueError("the file changed while it was read")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f".{place.name}.part")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(place)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,16 @@ def _why_not(file: FolderFile) -> str:
         file.name.encode()
     except UnicodeEncodeError:
         return "its name is no valid text; rename it"
-    return ""
+    return _unreadable_kind(file.path)
+
+
+def _unreadable_kind(path: Path) -> str:
+    """Why a name is no file that can be read; opening a named pipe would wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return "a link that leads nowhere" if path.is_symlink() else f"it cannot be reached: {error.strerror}"
+    return "" if stat.S_ISREG(mode) else "a pipe, a socket or a device, not a file"
 
 
 def _enter(folder: Path, visited: set[tuple[int, int]]) -> bool:

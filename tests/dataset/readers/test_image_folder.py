@@ -155,6 +155,25 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     assert names(tmp_path / "data") == [("a/1.jpg", "a", ""), ("b/2.jpg", "b", "")]
 
 
+@pytest.mark.timeout(20)
+def test_what_cannot_be_opened_is_listed(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["a/1.jpg", "b/2.jpg", "elsewhere.txt"])
+    (tmp_path / "a/gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "a/circle.jpg").symlink_to(tmp_path / "a/circle.jpg")
+    (tmp_path / "b/link.jpg").symlink_to(tmp_path / "a/1.jpg")
+    (tmp_path / "b/device.jpg").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "b/pipe.png")
+    result = read(tmp_path, dataset())
+    assert [sample.name for sample in result.samples] == ["a/1.jpg", "b/2.jpg", "b/link.jpg"]
+    assert result.ignored == {
+        "a/circle.jpg": "a link that leads nowhere",
+        "a/gone.jpg": "a link that leads nowhere",
+        "b/device.jpg": "a pipe, a socket or a device, not a file",
+        "b/pipe.png": "a pipe, a socket or a device, not a file",
+        "elsewhere.txt": "not an image by its name",
+    }
+
+
 def test_two_labels_may_become_one(tmp_path: Path) -> None:
     make_tree(tmp_path, ["a/1.jpg", "b/1.jpg", "c/1.jpg"])
     result = read(tmp_path, dataset(labels={"a": "x", "b": "x"}))
