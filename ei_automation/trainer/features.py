@@ -1,8 +1,9 @@
-"""The frozen base's features: extracted once with LiteRT, kept in files, read row by row.
+"""The frozen base's features: extracted once, kept in files, read row by row.
 
-One LiteRT interpreter with one thread for each core, each driven by its own Python thread (`invoke` releases the
-interpreter lock), is several times cheaper than TensorFlow and gives the same bits in every run. Images are
-read a few at a time; nothing here holds a whole data set.
+Two extractors. TensorFlow gives the bits that a fit of the whole network would compute. LiteRT, an interpreter for
+each core driven by its own Python thread (`invoke` releases the interpreter lock), is several times cheaper and
+differs in the last bits. Each gives the same bits in every run. Images are read a few at a time; nothing here
+holds a whole data set.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -26,9 +27,12 @@ from ei_automation.files import ensure_folder, fingerprint, storage_errors
 from ei_automation.schema.impulse import Impulse
 from ei_automation.trainer.request import TRAINER_VERSION, Floats, ShouldStop
 from ei_automation.trainer.rows import ImageRows, Views
+from ei_automation.trainer.tensorflow_door import tf
 
 GROUP = 8
 """Images a thread reads at a time: what stays in the second-level cache."""
+BATCH = 32
+"""Images TensorFlow takes at a time; more cost the same, and other sizes give the same bits."""
 CHUNK = 512
 """Rows between two looks at `should_stop`, and what a killed run may have to repeat."""
 LOCK_POLL_S = 0.5
@@ -38,7 +42,50 @@ OnRows = Callable[[int], None]
 """Gets how many rows more are done."""
 
 
-class Extractor:
+class Extractor(Protocol):
+    """Computes features of images."""
+
+    @property
+    def made_by(self) -> str:
+        """Library and version, e.g. `tensorflow 2.21.0`: other ones may give other bits."""
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one image's features."""
+
+    def run(self, images: ImageRows, places: NDArray[np.int64], view: int) -> Floats:
+        """Features of one view of some images: float32, (n, *row_shape)."""
+
+    def close(self) -> None:
+        """End what runs in the background."""
+
+
+class ExactExtractor:
+    """Runs a frozen Keras model as `fit` would: the same operations, the same bits.
+
+    Args:
+        model: keras.Model from images to features.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.made_by = f"tensorflow {tf.__version__}"
+        self.row_shape: tuple[int, ...] = tuple(model.output.shape[1:])
+        signature = [tf.TensorSpec((None, *model.input.shape[1:]))]
+        self._run = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
+
+    def run(self, images: ImageRows, places: NDArray[np.int64], view: int) -> Floats:
+        """See `Extractor`."""
+        out = np.empty((len(places), *self.row_shape), np.float32)
+        for start in range(0, len(places), BATCH):
+            batch = tf.constant(images.view(places[start : start + BATCH], view))
+            out[start : start + BATCH] = self._run(batch).numpy()
+        return out
+
+    def close(self) -> None:
+        """Nothing runs in the background."""
+
+
+class FastExtractor:
     """Runs a frozen float32 .tflite file over images, one thread per core.
 
     Args:
@@ -47,13 +94,14 @@ class Extractor:
     """
 
     def __init__(self, model: bytes, threads: int) -> None:
+        self.made_by = f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
         self._interpreters = [_interpreter(model) for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="features")
         (output,) = self._interpreters[0].get_output_details()
         self.row_shape: tuple[int, ...] = tuple(int(side) for side in output["shape"][1:])
 
     def run(self, images: ImageRows, places: NDArray[np.int64], view: int) -> Floats:
-        """Features of one view of some images: float32, (n, *row_shape)."""
+        """See `Extractor`."""
         out = np.empty((len(places), *self.row_shape), np.float32)
         parts = np.array_split(np.arange(len(places)), len(self._interpreters))
         jobs = [
@@ -218,7 +266,7 @@ class FeatureCache:
         return fingerprint(
             {
                 "trainer": TRAINER_VERSION,
-                "litert": importlib.metadata.version("ai-edge-litert"),
+                "extractor": self.extractor.made_by,
                 "base": self.base_sha256,
                 "cut": self.cut,
                 "impulse": self.impulse.model_dump(),
@@ -238,7 +286,7 @@ class FeatureCache:
             on_rows(done)
             while done < images.count:
                 places = np.arange(done, min(done + CHUNK, images.count))
-                stream.write(self.extractor.run(images, places, view).tobytes())
+                stream.write(self.extractor.run(images, places, view).data)
                 stream.flush()
                 done += len(places)
                 on_rows(len(places))

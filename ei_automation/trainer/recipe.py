@@ -13,8 +13,8 @@ import numpy as np
 
 from ei_automation.schema.training import KerasLearnBlock
 from ei_automation.trainer.architectures.network import Base, Forward, Network
-from ei_automation.trainer.convert import converted
-from ei_automation.trainer.features import Extractor, FeatureCache, FreshFeatures
+from ei_automation.trainer.cuts import STORED_BYTES, Cut, choose_cut
+from ei_automation.trainer.features import FeatureCache, FreshFeatures
 from ei_automation.trainer.fit import Stage
 from ei_automation.trainer.request import OnEvent, ShouldStop, TrainingEvent, TrainingRequest
 from ei_automation.trainer.rows import ArrayRows, ImageRows, RowSource, Views
@@ -42,6 +42,7 @@ class Recipe:
         on_event: Progress of the extraction.
         should_stop: Asked by the extraction.
         closing: Closes what the plan opens.
+        stored_bytes: Most that the features of plain images may take.
     """
 
     request: TrainingRequest
@@ -51,6 +52,7 @@ class Recipe:
     on_event: OnEvent
     should_stop: ShouldStop
     closing: ExitStack
+    stored_bytes: int = STORED_BYTES
 
     @property
     def base_is_frozen(self) -> bool:
@@ -163,13 +165,12 @@ class _Frozen:
 
     def __init__(self, recipe: Recipe, base: Base) -> None:
         self._recipe, self._base = recipe, base
-        self._rows: tuple[RowSource, RowSource] | None = None
-        self._tail: Callable[[Tensor], Tensor] | None = None
+        self._made: tuple[Cut, RowSource, RowSource] | None = None
 
     def first(self) -> Stage:
         """The head trains on features."""
-        training, validation = self._features()
-        head, tail = self._recipe.network.head, self._frozen_tail()
+        cut, training, validation = self._features()
+        head, tail = self._recipe.network.head, cut.tail
         return self._recipe.first_stage(
             training,
             validation,
@@ -179,8 +180,8 @@ class _Frozen:
 
     def last_layer(self) -> Stage:
         """Studio's second stage: everything but the last dense layer is frozen, so its input can be kept too."""
-        training, validation = self._features()
-        head, tail = self._recipe.network.head, self._frozen_tail()
+        cut, training, validation = self._features()
+        head, tail = self._recipe.network.head, cut.tail
         before, after = split_head(head)
 
         def inputs(features: Tensor) -> Tensor:
@@ -199,29 +200,29 @@ class _Frozen:
         keep = partial(_kept, inputs)
         return self._recipe.second_stage(keep(training, views), keep(validation, Views()), outputs, variables)
 
-    def _frozen_tail(self) -> Callable[[Tensor], Tensor]:
-        if self._tail is None:
-            self._tail = self._base.make_tail(self._base.model)
-        return self._tail
+    def _features(self) -> tuple[Cut, RowSource, RowSource]:
+        """The cut, training and validation features; made on first use."""
+        if self._made is None:
+            self._made = self._make_features()
+        return self._made
 
-    def _features(self) -> tuple[RowSource, RowSource]:
-        """Training and validation features, made on first use."""
-        if self._rows is None:
-            self._rows = self._make_features()
-        return self._rows
-
-    def _make_features(self) -> tuple[RowSource, RowSource]:
-        recipe, base = self._recipe, self._base.model
-        body = keras.Model(base.input, base.get_layer(self._base.cut).output)
-        shape = recipe.request.impulse.input_shape
-        extractor = Extractor(converted(lambda image: body(image, training=False), shape), recipe.threads)
-        recipe.closing.callback(extractor.close)
+    def _make_features(self) -> tuple[Cut, RowSource, RowSource]:
+        recipe = self._recipe
         training, validation = recipe.training_images(), recipe.validation_images()
-        progress = _Rows(recipe, len(training.views.numbers) * training.count + validation.count)
-        cache = self._cache(extractor)
-        if not training.views.numbers:
-            return FreshFeatures(extractor, training), self._stored(cache, validation, progress)
-        return self._stored(cache, training, progress), self._stored(cache, validation, progress)
+        views = training.views
+        cut = choose_cut(
+            self._base,
+            plain=not views.augmented,
+            rows=training.count + validation.count,
+            threads=recipe.threads,
+            stored_bytes=recipe.stored_bytes,
+        )
+        recipe.closing.callback(cut.extractor.close)
+        progress = _Rows(recipe, len(views.numbers) * training.count + validation.count)
+        cache = self._cache(cut)
+        if not views.numbers:
+            return cut, FreshFeatures(cut.extractor, training), self._stored(cache, validation, progress)
+        return cut, self._stored(cache, training, progress), self._stored(cache, validation, progress)
 
     def _stored(self, cache: FeatureCache, images: ImageRows, progress: _Rows) -> RowSource:
         stored = cache.store(images, on_rows=progress, should_stop=self._recipe.should_stop)
@@ -229,13 +230,13 @@ class _Frozen:
             self._recipe.closing.callback(file.close)
         return stored
 
-    def _cache(self, extractor: Extractor) -> FeatureCache:
+    def _cache(self, cut: Cut) -> FeatureCache:
         request = self._recipe.request
         return FeatureCache(
             request.cache_folder,
-            extractor,
+            cut.extractor,
             self._recipe.base_sha256 or "",
-            self._base.cut,
+            cut.name,
             request.impulse,
         )
 

@@ -14,7 +14,7 @@ from ei_automation.schema.impulse import Impulse
 from ei_automation.schema.metrics import TrainingCurves
 from ei_automation.schema.training import TrainingParameters
 
-TRAINER_VERSION = 1
+TRAINER_VERSION = 2
 """Changes when the same request would give another model; enters the fingerprint of a training."""
 
 Rows = NDArray[np.integer]

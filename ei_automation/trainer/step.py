@@ -17,12 +17,15 @@ from ei_automation.trainer.request import Floats
 from ei_automation.trainer.tensorflow_door import Tensor, keras, tf
 
 CALL_BATCHES = 16
-CALL_BYTES = 32 << 20
-"""A call takes so many batches, or fewer where their inputs would be larger than this."""
+CALL_BYTES = 8 << 20
+"""A call takes so many batches, or fewer where their inputs would be larger than this: larger arrays come fresh
+from the system for every call, and clearing their pages costs more than the calls they save."""
 
 
 class Stepper:
     """Trains and evaluates one function of some variables.
+
+    Inputs are made tensors before a call: a TensorFlow function copies an array twice.
 
     Args:
         forward: From inputs to class scores.
@@ -67,12 +70,12 @@ class Stepper:
         Returns:
             Sum of the weighted losses in nats, and right answers, as they were while training.
         """
-        return np.asarray(self._train(inputs, targets, weights).numpy(), np.float64)
+        return np.asarray(self._train(tf.constant(inputs), targets, weights).numpy(), np.float64)
 
     def evaluate(self, inputs: Floats, targets: Floats) -> NDArray[np.float64]:
         """Sum of the losses in nats, and right answers, without training."""
         weights = np.ones(len(inputs), np.float32)
-        return np.asarray(self._evaluate(inputs, targets, weights).numpy(), np.float64)
+        return np.asarray(self._evaluate(tf.constant(inputs), targets, weights).numpy(), np.float64)
 
 
 def _training_step(forward: Forward, variables: list[Any], optimizer: Any) -> Any:

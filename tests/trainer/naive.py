@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ei_automation.schema.impulse import Channels, DspBlock, Impulse, InputBlock
+from ei_automation.schema.metrics import TrainingCurves
 from ei_automation.schema.training import TrainingParameters
 from ei_automation.trainer.order import shuffled_order
 from ei_automation.trainer.request import Floats, ResolvedWeights, TrainingRequest
+from ei_automation.trainer.rows import RowSource
+
+EQUALITY_TOLERANCE = 3.8e-7
+"""Largest difference of a weight, trained on stored features of plain images, from a fit of the whole network."""
+
+
+@dataclass(frozen=True)
+class Both:
+    """A head trained in two ways.
+
+    Attributes:
+        ours: Its weights from our trainer.
+        plain: From `model.fit`.
+        curves: Of ours.
+    """
+
+    ours: list[Floats]
+    plain: list[Floats]
+    curves: TrainingCurves
+
+    @property
+    def differences(self) -> Floats:
+        """Between all weights, as one flat array."""
+        return np.concatenate([np.abs(a - b).ravel() for a, b in zip(self.ours, self.plain, strict=True)])
 
 
 @dataclass
@@ -96,78 +120,94 @@ def whole_model(network: Any) -> Any:
     return keras.Model(inputs, network.head(base(inputs, training=False)))
 
 
-def fit_in_order(
-    model: Any,
-    read: Callable[[NDArray[np.int64], int], Floats],
-    targets: Floats,
-    *,
-    weights: Floats | None = None,
-    cycles: int,
-    batch_size: int,
-    seed: int,
-) -> list[list[Floats]]:
-    """`model.fit` for some cycles, each in the trainer's order of that cycle.
+class PlainFit:
+    """`model.fit` of the whole frozen network, each cycle in the trainer's order of that cycle.
 
-    Returns:
-        The trainable variables after each cycle.
+    Args:
+        request: What is trained.
+        images: Its training images.
     """
-    after = []
-    for cycle in range(cycles):
-        order = shuffled_order(len(targets), batch_size, (seed, cycle))
-        model.fit(
-            read(order, cycle),
-            targets[order],
-            sample_weight=None if weights is None else weights[order],
-            batch_size=batch_size,
-            shuffle=False,
-            epochs=1,
-            verbose=0,
-        )
-        after.append([np.array(variable.numpy()) for variable in model.trainable_variables])
-    return after
+
+    def __init__(self, request: TrainingRequest, images: RowSource) -> None:
+        from ei_automation.trainer.run import load_network, targets_of
+
+        self._request, self._images, self._targets = request, images, targets_of(request)
+        network = load_network(request, silent)
+        self.head, self._model = network.head, whole_model(network)
+
+    def cycles(self, numbers: range, learning_rate: float) -> list[list[Floats]]:
+        """Some cycles with a new optimizer.
+
+        Returns:
+            All variables of the head, those of its random generators too, after each cycle.
+        """
+        import keras
+
+        from ei_automation.trainer.checkpoint import values_of
+
+        parameters, targets = self._request.parameters, self._targets
+        self._model.compile(keras.optimizers.Adam(learning_rate), "categorical_crossentropy")
+        after = []
+        for cycle in numbers:
+            order = shuffled_order(len(targets.training), parameters.batch_size, (parameters.seed, cycle))
+            self._model.fit(
+                self._images.read(order, cycle),
+                targets.training[order],
+                sample_weight=targets.weights[order],
+                batch_size=parameters.batch_size,
+                shuffle=False,
+                verbose=0,
+            )
+            after.append(values_of(self.head.variables))
+        return after
+
+    def studio_stages(self, curves: TrainingCurves) -> list[Floats]:
+        """Both stages of Studio's recipe; what was best is taken from a training's curves.
+
+        Returns:
+            The head's weights after the best cycle.
+        """
+        from ei_automation.trainer.checkpoint import assign
+
+        parameters = self._request.parameters
+        first = parameters.training_cycles
+        after = self.cycles(range(first), parameters.learning_rate)
+        if len(curves.loss) > first:
+            assign(self.head.variables, after[int(np.argmin(curves.validation_loss[:first]))])
+            for layer in self.head.layers[:-1]:
+                layer.trainable = False
+            after += self.cycles(range(first, len(curves.loss)), parameters.fine_tuning.learning_rate)
+        assign(self.head.variables, after[curves.best_cycle])
+        return self.head.get_weights()  # type: ignore[no-any-return]
 
 
-def first_stage_of_both(request: TrainingRequest) -> tuple[list[Floats], list[Floats]]:
-    """The head's arrays after the first stage's best cycle: ours on features, and Keras' on images."""
-    import keras
+def silent(_event: object) -> None:
+    """Hears and says nothing."""
 
-    from ei_automation.trainer.checkpoint import Checkpoint, values_of
+
+def trained_both_ways(request: TrainingRequest, *, stages: int, **recipe_changes: Any) -> Both:
+    """The first stages of a request: ours on stored features, and Keras' on images."""
+    from ei_automation.trainer.checkpoint import Checkpoint
     from ei_automation.trainer.determinism import prepare
     from ei_automation.trainer.fit import Fit, Habits
     from ei_automation.trainer.recipe import Recipe
     from ei_automation.trainer.run import load_network, targets_of
 
-    parameters, targets = request.parameters, targets_of(request)
+    parameters = request.parameters
     threads = prepare(parameters.seed, parameters.threads)
-
-    def silent(_event: object) -> None:
-        pass
-
     network = load_network(request, silent)
     checkpoint = Checkpoint(request.checkpoint_folder, request.inputs)
     with ExitStack() as closing:
-        recipe = Recipe(request, network, "base", threads, silent, lambda: False, closing)
+        recipe = Recipe(request, network, "base", threads, silent, lambda: False, closing, **recipe_changes)
         fit = Fit(
             recipe.trained_models(),
-            targets,
+            targets_of(request),
             habits=Habits(parameters.seed, parameters.batch_size, None, 1),
             checkpoint=checkpoint,
             on_event=silent,
             should_stop=lambda: False,
         )
-        curves = fit.run(recipe.plan()[:1])
+        curves = fit.run(recipe.plan()[:stages])
     checkpoint.remove()
-    images = recipe.training_images()
-    other = load_network(request, silent)
-    model = whole_model(other)
-    model.compile(keras.optimizers.Adam(parameters.learning_rate), "categorical_crossentropy")
-    after = fit_in_order(
-        model,
-        images.read,
-        targets.training,
-        weights=targets.weights,
-        cycles=parameters.training_cycles,
-        batch_size=parameters.batch_size,
-        seed=parameters.seed,
-    )
-    return values_of(network.head.trainable_variables), after[curves.best_cycle]
+    plain = PlainFit(request, recipe.training_images()).studio_stages(curves)
+    return Both(network.head.get_weights(), plain, curves)

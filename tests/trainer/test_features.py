@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from ei_automation.schema.impulse import Impulse, InputBlock
 from ei_automation.trainer import features
 from ei_automation.trainer.architectures import mobilenet_v2
 from ei_automation.trainer.convert import converted
-from ei_automation.trainer.features import Extractor, FeatureCache, FreshFeatures
+from ei_automation.trainer.features import ExactExtractor, Extractor, FastExtractor, FeatureCache, FreshFeatures
 from ei_automation.trainer.rows import PLAIN, ImageRows, Views
-from ei_automation.trainer.tensorflow_door import keras
+from ei_automation.trainer.tensorflow_door import keras, tf
 from ei_automation.trainer.weight_files import load_weights
 from tests.trainer.naive import pictures
 
@@ -28,8 +29,8 @@ def body(healthy_weights: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def extractor(body: Any) -> Iterator[Extractor]:
-    made = Extractor(converted(lambda image: body(image, training=False), (SIZE, SIZE, 3)), 2)
+def extractor(body: Any) -> Iterator[FastExtractor]:
+    made = FastExtractor(converted(lambda image: body(image, training=False), (SIZE, SIZE, 3)), 2)
     yield made
     made.close()
 
@@ -49,15 +50,38 @@ def stored(cache: FeatureCache, images: ImageRows) -> Any:
     return cache.store(images, on_rows=lambda _: None, should_stop=lambda: False)
 
 
-def test_features_are_tensorflows_within_rounding(body: Any, extractor: Extractor, images: ImageRows) -> None:
+def test_features_are_tensorflows_within_rounding(body: Any, extractor: FastExtractor, images: ImageRows) -> None:
     places = np.array([5, 0, 700, 31, 32])
     found = extractor.run(images, places, PLAIN)
     expected = body(images.view(places, PLAIN), training=False).numpy()
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 
+def test_exact_features_do_not_depend_on_how_they_are_read(body: Any, images: ImageRows) -> None:
+    """A killed extraction may go on in the middle of a batch."""
+    exact = ExactExtractor(body)
+    whole = exact.run(images, np.arange(100), PLAIN)
+    expected = tf.function(lambda batch: body(batch, training=False))(images.view(np.arange(100), PLAIN))
+    np.testing.assert_array_equal(whole, expected)
+    parts = [exact.run(images, part, PLAIN) for part in np.split(np.arange(100), [1, 20, 77])]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_each_extractor_has_files_of_its_own(
+    body: Any, extractor: FastExtractor, images: ImageRows, tmp_path: Path
+) -> None:
+    some = replace(images, rows=np.arange(9), content_ids=images.content_ids[:9])
+    exact = ExactExtractor(body)
+    assert exact.made_by == f"tensorflow {tf.__version__}"
+    assert extractor.made_by == f"ai-edge-litert {version('ai-edge-litert')}"
+    for made in (exact, extractor):
+        read = stored(cache_in(tmp_path, made), some).read(np.arange(9), 0)
+        np.testing.assert_array_equal(read, made.run(images, np.arange(9), PLAIN))
+    assert len(list(tmp_path.glob("*.f32"))) == 2
+
+
 def test_stored_and_fresh_features_are_the_same_bits(
-    extractor: Extractor, images: ImageRows, tmp_path: Path
+    extractor: FastExtractor, images: ImageRows, tmp_path: Path
 ) -> None:
     some = replace(images, rows=np.arange(40), content_ids=images.content_ids[:40], views=Views(True, 2))
     files = stored(cache_in(tmp_path, extractor), some)
@@ -71,7 +95,7 @@ def test_stored_and_fresh_features_are_the_same_bits(
 
 
 def test_a_stopped_extraction_goes_on_where_it_was(
-    extractor: Extractor, images: ImageRows, tmp_path: Path
+    extractor: FastExtractor, images: ImageRows, tmp_path: Path
 ) -> None:
     done: list[int] = []
     cache = cache_in(tmp_path / "killed", extractor)
@@ -91,7 +115,7 @@ def test_a_stopped_extraction_goes_on_where_it_was(
 
 
 def test_files_are_used_again_and_keyed_by_what_they_depend_on(
-    extractor: Extractor, images: ImageRows, tmp_path: Path
+    extractor: FastExtractor, images: ImageRows, tmp_path: Path
 ) -> None:
     some = replace(images, rows=np.arange(9), content_ids=images.content_ids[:9])
     stored(cache_in(tmp_path, extractor), some)
@@ -104,14 +128,16 @@ def test_files_are_used_again_and_keyed_by_what_they_depend_on(
     assert len(list(tmp_path.glob("*.f32"))) == 3
 
 
-def test_images_are_read_a_few_at_a_time(extractor: Extractor, images: ImageRows, tmp_path: Path) -> None:
+def test_images_are_read_a_few_at_a_time(extractor: FastExtractor, images: ImageRows, tmp_path: Path) -> None:
     source, _ = pictures(200, SIZE, 3)
     some = replace(images, pixels=source, rows=np.arange(200), content_ids=images.content_ids[:200])
     stored(cache_in(tmp_path, extractor), some)
     assert source.largest_read == features.GROUP
 
 
-def test_a_place_that_cannot_be_written_is_said(extractor: Extractor, images: ImageRows, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_said(
+    extractor: FastExtractor, images: ImageRows, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="feature cache"):
         stored(cache_in(tmp_path / "file" / "cache", extractor), images)
