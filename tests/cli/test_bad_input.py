@@ -207,7 +207,12 @@ def test_a_read_only_project_folder(project):
 def start_until(project: Path, line: str) -> subprocess.Popen[str]:
     """Start `reproduce` and return when it has said a line."""
     process = subprocess.Popen(
-        [*EIAUTO, "reproduce", str(project)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*EIAUTO, "reproduce", str(project)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a script inherits an ignored Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stderr is not None
     for said in process.stderr:
