@@ -67,6 +67,8 @@ for command in (
 
 def main() -> None:
     """Run the command line and exit with the code that the README's table gives."""
+    if sys.stdout is None:  # closed by the caller, as in `eiauto ... >&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for as long as the process lives
     with native_talk_apart() as native:
         _run(native)
 
@@ -143,6 +145,9 @@ def _forget_stdout() -> None:
 
 def _leave_usage(error: click.ClickException) -> None:
     """A wrong call; as a document too where one was asked for, even if the parser had not come to that."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     OUTPUT.json_mode = "--json" in sys.argv
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "eiauto"

@@ -122,6 +122,8 @@ def open_project(
         raise NotFoundError(
             f"there is no weights file {settings.weights}", hint="check --weights or EIAUTO_WEIGHTS"
         )
+    if groups is not None and not groups.is_file():
+        raise NotFoundError(f"there is no groups CSV {groups}", hint="check --groups")
     return open_session(
         project, settings, backend_name=backend, override=override, groups=groups, on_event=OUTPUT.on_event
     )

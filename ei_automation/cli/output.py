@@ -46,7 +46,8 @@ class Output:
         self.quiet = False
         self.debug = False
         self._talk = _Console(stderr=True, highlight=False)
-        width = None if sys.stdout.isatty() else max(WIDE, Console().width)
+        terminal = sys.stdout is not None and sys.stdout.isatty()
+        width = None if terminal else max(WIDE, Console(stderr=True).width)
         self._result = _Console(highlight=False, width=width)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}

@@ -34,7 +34,7 @@ def write_readmes(session: Session) -> list[Path]:
     write_atomically(own, project_readme(session), doing=DOING)
     above = session.folder.parent.parent / "README.md"
     text = above.read_text(encoding="utf-8") if above.is_file() else ""
-    if BEGIN not in text or END not in text:
+    if BEGIN not in text or END not in text or session.manifest.published is None:
         return [own]
     write_atomically(above, with_row(text, session), doing=DOING)
     return [own, above]

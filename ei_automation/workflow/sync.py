@@ -99,10 +99,17 @@ def sync(session: Session) -> SyncOutcome:
         return SyncOutcome(lock.dataset, True, f"unchanged: {len(lock.samples):,} samples")
     samples, dataset, placed = _resolve(session, lock, source)
     splits = _upload(session, lock, samples, placed)
+    if lock.dataset is not None and _same_data(lock.dataset, dataset):
+        splits = {name: lock.splits.get(name, record) for name, record in splits.items()}
     session.write_lock(lock.model_copy(update={"dataset": dataset, "samples": samples, "splits": splits}), "sync")
     write_atomically(session.state_folder / MARK, inputs, doing="marking the sync as done")
     aside = f"; {len(dataset.set_aside):,} set aside" if dataset.set_aside else ""
     return SyncOutcome(dataset, False, f"{len(samples):,} samples, {len(dataset.labels)} labels{aside}")
+
+
+def _same_data(before: DatasetRecord, now: DatasetRecord) -> bool:
+    """Whether what was recorded on the samples still holds: only the state on this machine was made anew."""
+    return (before.wanted, before.samples_sha256) == (now.wanted, now.samples_sha256)
 
 
 # From the origin to samples

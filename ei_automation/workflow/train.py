@@ -12,7 +12,7 @@ from ei_automation.schema.lock import MAIN_SPLIT, TrainingRecord
 from ei_automation.workflow.parameters import training_parameters
 from ei_automation.workflow.project import Event, Session
 from ei_automation.workflow.runs import record_run
-from ei_automation.workflow.stale import require_data
+from ei_automation.workflow.stale import require_data, stale_training
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ def train(session: Session, split: str = MAIN_SPLIT) -> TrainingOutcome:
                 hint="run `eiauto sync` first",
             )
         follow(session, backend, backend.start_features())
+        if kept := _with_given_weights(session, split, backend.training_record()):
+            return TrainingOutcome(kept, True)
         job_id = backend.start_training(training_parameters(session, split))
         unchanged = backend.get_job(job_id).finished_successful
         if not unchanged:
@@ -57,6 +59,20 @@ def train(session: Session, split: str = MAIN_SPLIT) -> TrainingOutcome:
     session.update_split(split, "train", training=record, **outdated)
     record_run(session, split, record, log)
     return TrainingOutcome(record, unchanged)
+
+
+def _with_given_weights(session: Session, split: str, record: TrainingRecord | None) -> TrainingRecord | None:
+    """A training with `--weights` that is all that the manifest asks for: the flag need not be repeated."""
+    block = session.manifest.training.learn_block
+    weights = record.weights if record else None
+    if session.settings.weights is not None or getattr(block, "weights", "") != "pretrained":
+        return None
+    if record is None or weights is None or weights.source == "pretrained":
+        return None
+    if record != session.read_lock().splits[split].training or stale_training(session, split, record):
+        return None
+    session.note(f"split {split} keeps the model that was trained with the weights {weights.source}")
+    return record
 
 
 def follow(session: Session, backend: Backend, job_id: int) -> Job:

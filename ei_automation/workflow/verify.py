@@ -46,6 +46,11 @@ def verify(session: Session) -> list[Check]:
         raise NotFoundError(
             f"{session.folder / LOCK_NAME} records nothing yet", hint="run `eiauto reproduce` first"
         )
+    if not session.state_folder.joinpath("local").is_dir():
+        raise NotFoundError(
+            f"{session.folder} holds a record, but nothing to hold against it on this machine",
+            hint="run `eiauto reproduce` first",
+        )
     checks = [_check("manifest, dataset and impulse", stale_data(session, lock))]
     checks += [*_seals(session, lock), *_samples(session, lock)]
     for split in sorted({*session.splits, *lock.splits}):
@@ -111,7 +116,7 @@ def _training(session: Session, backend: Backend, split: str, record: SplitRecor
     name, training, current = f"training on split {split}", record.training, backend.training_record()
     if training is None:
         problem = "a model is there that the lock does not record" if current else ""
-        yield _check(name, problem, "nothing was trained")
+        yield Check(name, False, problem or "nothing was trained yet; run `eiauto reproduce`")
         return
     if reason := stale_training(session, split, training):
         yield Check(name, False, reason)

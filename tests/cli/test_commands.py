@@ -255,3 +255,23 @@ def test_a_run_that_cannot_be_read_is_named_and_stops_nothing(cli, copy):
     assert cli.json()["runs"] == []
     assert str(path) in cli.err
     assert cli("reproduce", copy) == 0
+
+
+def test_a_copied_project_is_as_good_as_the_first(cli, copy, tmp_path):
+    for path in (copy / ".eiauto" / "samples").rglob("*"):
+        path.touch()
+    assert cli("verify", copy) == 0
+
+
+def test_state_made_anew_leaves_the_lock_as_it_is(cli, copy):
+    before = (copy / "project.lock.json").read_bytes()
+    shutil.rmtree(copy / ".eiauto")
+    assert cli("verify", copy) == 4
+    assert "nothing to hold against it" in cli.err
+    assert cli("reproduce", copy) == 0
+    assert (copy / "project.lock.json").read_bytes() == before
+
+
+def test_a_groups_csv_that_is_not_there(cli, project):
+    assert cli("sync", project, "--groups", "/nowhere.csv") == 4
+    assert "check --groups" in cli.err

@@ -41,6 +41,10 @@ CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
+_State = tuple[int, int]
+"""Size in bytes and modification time in nanoseconds."""
+
+
 class Store:
     """The SQLite file and the sample contents. Safe to use from the job's thread and the caller's.
 
@@ -149,7 +153,20 @@ class Store:
                 with storage_errors(self._contents, DOING):
                     there = dict(_files_of({self._contents / sha[:2] for sha in left}))
                 self._sound = {sha for sha, state in left.items() if there.get(sha) == state}
+                self._sound |= self._only_touched({sha: there[sha] for sha in left if sha in there}, left)
             return self._sound
+
+    def _only_touched(self, there: dict[str, _State], left: dict[str, _State]) -> set[str]:
+        """Contents whose time differs and whose bytes do not, as in a copied project; their time is remembered."""
+        touched = {
+            sha: state
+            for sha, state in there.items()
+            if state != left[sha] and state[0] == left[sha][0] and sha256_file(self.content(sha)) == sha
+        }
+        self._many(
+            "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", [(sha, *state) for sha, state in touched.items()]
+        )
+        return set(touched)
 
     def keep_content(self, sample: Sample) -> None:
         """Copy a sample's bytes, whole or not at all; what is there and no longer as it was left is replaced.

@@ -103,7 +103,7 @@ def _download_version(origin: KaggleOrigin, request: FetchRequest, shelf: Path, 
         wanted = origin.slug if origin.version is None else f"{origin.slug}/{origin.version}"
         raise NetworkError(
             f"offline, and the Kaggle data set {wanted} is not in the cache",
-            hint="run once without --offline, " + _BY_HAND,
+            hint="run once without EIAUTO_OFFLINE, " + _BY_HAND,
         )
     require_client()
     deadline = time.monotonic() + limits.deadline_s

@@ -219,6 +219,11 @@ def _meaning(event: dict[str, Any], dataset: str) -> EiautoError:
         return StorageError(
             f"the download of {dataset} cannot be written: {words}", hint="free space, then run it again"
         )
+    if "NameResolutionError" in words:
+        return NetworkError(
+            f"Kaggle cannot be reached for {dataset}: no address is known for its name; is there a network?",
+            hint=f"run it again with a network, or {_BROWSER_HINT}",
+        )
     return TransientError(f"the download of {dataset} broke off ({event['type']}): {words}")
 
 
