@@ -169,9 +169,9 @@ class Session:
 
     def write_lock(self, lock: Lock, step: str) -> None:
         """Write the lock with today's environment; one that differs in nothing else is left as it is."""
-        updated = lock.model_copy(update={"seals": seals(lock)})
-        if (self.folder / LOCK_NAME).is_file() and updated == self.read_lock():
+        if (self.folder / LOCK_NAME).is_file() and lock == self.read_lock():
             return
+        updated = lock.model_copy(update={"seals": seals(lock)})
         times = {**lock.environment.times, step: datetime.now(UTC).isoformat(timespec="seconds")}
         environment = EnvironmentRecord(machine=_machine(), versions=environment_versions(), times=times)
         updated = updated.model_copy(update={"environment": environment})

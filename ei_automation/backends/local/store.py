@@ -151,7 +151,7 @@ class Store:
             if self._sound is None:
                 left = {sha: (size, time) for sha, size, time in self._query("SELECT * FROM contents")}
                 with storage_errors(self._contents, DOING):
-                    there = dict(_files_of({self._contents / sha[:2] for sha in left}))
+                    there = dict(_files_of({self._contents / shard for shard in {sha[:2] for sha in left}}))
                 self._sound = {sha for sha, state in left.items() if there.get(sha) == state}
                 self._sound |= self._only_touched({sha: there[sha] for sha in left if sha in there}, left)
             return self._sound
