@@ -23,7 +23,7 @@ from types import TracebackType
 from ei_automation.errors import EiautoError, InterruptedRunError, JobFailedError
 from ei_automation.schema.deployment import Artifact, BuildRequest, DeploymentTarget
 from ei_automation.schema.impulse import Impulse
-from ei_automation.schema.job import Job, JobLogLine, JobStatus
+from ei_automation.schema.job import Job, JobLogLine
 from ei_automation.schema.lock import TrainingRecord
 from ei_automation.schema.metrics import Metrics, ModelVariant, Prediction
 from ei_automation.schema.sample import Category, Sample, StoredSample, UploadReport
@@ -228,4 +228,4 @@ def _cancel(backend: Backend, job_id: int) -> None:
         time.sleep(POLL_S)
 
 
-__all__ = ["Backend", "JobStatus", "wait"]
+__all__ = ["Backend", "wait"]

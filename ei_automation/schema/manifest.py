@@ -14,8 +14,6 @@ from ei_automation.schema.metrics import EvaluationCategory, ModelVariant
 from ei_automation.schema.strict import StrictModel
 from ei_automation.schema.training import TrainingParameters
 
-SCHEMA_VERSION = 1
-
 
 class PublishedMetric(StrictModel):
     """A number that the source states."""
@@ -53,7 +51,7 @@ class Published(StrictModel):
     studio_project: int | None = None
     """Studio's public project id."""
     sample_count: int | None = Field(default=None, ge=1)
-    """Images the source used; another count makes its numbers not comparable."""
+    """Images the source used; a count that differs by more than 1 % makes its numbers not comparable."""
     metrics: tuple[PublishedMetric, ...] = Field(default=(), strict=False)
     facts: tuple[PublishedFact, ...] = Field(default=(), strict=False)
 

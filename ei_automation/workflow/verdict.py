@@ -10,6 +10,9 @@ from ei_automation.schema.lock import MAIN_SPLIT, Lock
 from ei_automation.schema.manifest import Manifest, PublishedMetric
 from ei_automation.schema.metrics import WEIGHTED_AVERAGE, Metrics
 
+SAME_DATA_RATIO = 0.01
+"""Share of the published sample count by which ours may differ: some files are refused or set aside."""
+
 
 class Verdict(StrEnum):
     """How our number stands to the published one.
@@ -65,7 +68,7 @@ def judge(manifest: Manifest, lock: Lock) -> list[VerdictRow]:
 def _other_data(manifest: Manifest, lock: Lock) -> str:
     """Why the data cannot be held against the published ones; empty when they can."""
     wanted = manifest.published.sample_count if manifest.published else None
-    if wanted and lock.samples and len(lock.samples) != wanted:
+    if wanted and lock.samples and abs(len(lock.samples) - wanted) > SAME_DATA_RATIO * wanted:
         return f"other data: {len(lock.samples):,} samples, published with {wanted:,}"
     return ""
 

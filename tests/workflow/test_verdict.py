@@ -1,11 +1,17 @@
 """Verdicts know the tolerance and how small a test set is."""
 
+from pathlib import Path
+
 import pytest
 
 from ei_automation.inference.metrics import wilson_interval
+from ei_automation.schema.lock import Lock, SampleRecord, SplitRecord
 from ei_automation.schema.manifest import PublishedMetric
 from ei_automation.schema.metrics import ClassReport, Metrics, ThresholdAccuracy
-from ei_automation.workflow.verdict import Verdict, judge_metric
+from ei_automation.workflow.manifest import load_manifest
+from ei_automation.workflow.verdict import Verdict, judge, judge_metric
+
+PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 
 
 def measured(accuracy: float, count: int) -> Metrics:
@@ -72,3 +78,20 @@ def test_losses_and_f1_scores_have_no_interval():
 def test_other_data_are_not_comparable():
     row = judge_metric(published(0.9), [measured(0.9, 100)], other_data="other data: 10 samples")
     assert (row.verdict, row.reason) == (Verdict.NOT_COMPARABLE, "other data: 10 samples")
+
+
+@pytest.mark.parametrize(
+    ("count", "verdict"), [(100, Verdict.REPRODUCED), (99, Verdict.REPRODUCED), (90, Verdict.NOT_COMPARABLE)]
+)
+def test_a_few_samples_more_or_less_are_the_same_data(count, verdict):
+    manifest = load_manifest(PROJECTS / "digits")
+    source = manifest.published.model_copy(update={"sample_count": 100, "metrics": (published(0.9),)})
+    sample = SampleRecord(name="a", sha256="b", label="c", categories={})
+    lock = Lock(
+        schema=1,
+        project="digits",
+        samples=[sample] * count,
+        splits={"main": SplitRecord(metrics=[measured(0.9, 1000)])},
+    )
+    (row,) = judge(manifest.model_copy(update={"published": source}), lock)
+    assert row.verdict is verdict
