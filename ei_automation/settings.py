@@ -1,23 +1,27 @@
 """Settings: flags, then environment, then the XDG config file. Read once, passed down; an empty value is unset.
 
 The config file is `config.toml` in the user's config folder (`$XDG_CONFIG_HOME/eiauto`), mode 0600, with the
-names below in lower case and without the prefix, e.g. `cache_dir = "/data/cache"`.
+names below in lower case and without the prefix EIAUTO_, e.g. `cache_dir = "/cache"` or `ei_api_key = "ei_..."`.
+A file that holds a key and can be read by others is refused.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from ei_automation.errors import SettingsError
 
-BACKENDS = ("local",)
+BACKENDS = ("local", "studio")
 """Names that `--backend` takes; `backends.open_backend` opens them."""
 
+KEY_VARIABLE = "EIAUTO_STUDIO_API_KEY"
 ENVIRONMENT = {
     "EIAUTO_CACHE_DIR": "downloads, unpacked data sets and weights; default: the user's cache folder",
     "EIAUTO_OFFLINE": "1: nothing leaves this machine; what would need to is an error",
@@ -25,6 +29,7 @@ ENVIRONMENT = {
     "EIAUTO_LOCK_TIMEOUT_S": "seconds to wait for another run in the same project; default 600",
     "EIAUTO_JOB_DEADLINE_S": "seconds a job may take; default 86400",
     "EIAUTO_CONFIG": "the config file, instead of the user's own",
+    KEY_VARIABLE: "`studio serve`: a key of one's own for the local Studio's project, for tests",
 }
 """Every variable of ours, with its manual."""
 
@@ -33,12 +38,23 @@ FOREIGN_ENVIRONMENT = {
     "KAGGLE_USERNAME": "Kaggle user, with KAGGLE_KEY; also ~/.kaggle/kaggle.json",
     "KAGGLE_KEY": "Kaggle key",
     "KAGGLE_CONFIG_DIR": "folder of kaggle.json",
-    "EI_API_KEY": "Edge Impulse project key (the Studio backend of a coming release)",
 }
 """Variables of others that are respected; the secret ones are never shown."""
 
 FOLDERS_AND_FILES = frozenset({"EIAUTO_CACHE_DIR", "EIAUTO_WEIGHTS"})
 YES, NO = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
+
+STUDIO = {
+    "EI_API_KEY": "Edge Impulse project key, for --backend studio; needs the role admin",
+    "EI_PROJECT_ID": "Edge Impulse project; default: the key's own",
+    "EI_HOST": "Studio's host; an IP address or localhost means http on the ports 4800 and 4810",
+    "EI_API_ENDPOINT": "address of the Studio API, with /v1; goes before EI_HOST",
+    "EI_INGESTION_ENDPOINT": "address of the ingestion API; goes before EI_HOST",
+}
+"""Edge Impulse's own variables, which its clients read too."""
+DEFAULT_HOST = "edgeimpulse.com"
+LOCAL_PORTS = {"studio": 4800, "ingestion": 4810}
+"""Where Edge Impulse's own clients look for a host that is given as an address; plain http."""
 
 SECRETS = frozenset({"KAGGLE_API_TOKEN", "KAGGLE_KEY", "EI_API_KEY"})
 
@@ -58,6 +74,55 @@ class Setting:
     origin: str
 
 
+class Secret:
+    """A key that shows itself to nobody: neither printed, nor in a traceback, nor pickled.
+
+    Args:
+        value: The key.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself, for the one place that sends it."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(...)" if self._value else "Secret()"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key is not pickled")
+
+
+@dataclass(frozen=True)
+class StudioSettings:
+    """How to reach Studio.
+
+    Attributes:
+        api_endpoint: Of the Studio API, ending in /v1.
+        ingestion_endpoint: Of the ingestion API, without a path.
+        api_key: Of the project; empty where none is set.
+        project_id: The project; None for the key's own.
+    """
+
+    api_endpoint: str
+    ingestion_endpoint: str
+    api_key: Secret
+    project_id: int | None = None
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the tool needs to know of its surroundings.
@@ -68,6 +133,7 @@ class Settings:
         weights: Pretrained weights file, or None for the registry's.
         lock_timeout_s: Seconds to wait for another run in the same project.
         job_deadline_s: Seconds a job may take.
+        studio: How to reach Studio.
         shown: Every setting with its origin, for `eiauto config show`.
     """
 
@@ -76,6 +142,7 @@ class Settings:
     weights: Path | None
     lock_timeout_s: float
     job_deadline_s: float
+    studio: StudioSettings
     shown: tuple[Setting, ...]
 
     @classmethod
@@ -97,8 +164,9 @@ class Settings:
             weights=_path("EIAUTO_WEIGHTS", weights) if weights else None,
             lock_timeout_s=_seconds("EIAUTO_LOCK_TIMEOUT_S", values["EIAUTO_LOCK_TIMEOUT_S"]),
             job_deadline_s=_seconds("EIAUTO_JOB_DEADLINE_S", values["EIAUTO_JOB_DEADLINE_S"]),
+            studio=_studio(values),
             shown=(
-                *settings,
+                *(_hidden(setting) for setting in settings),
                 Setting("EIAUTO_CONFIG", str(path), "environment" if given.get("EIAUTO_CONFIG") else "default"),
             ),
         )
@@ -125,6 +193,7 @@ def _defaults() -> dict[str, str]:
         "EIAUTO_WEIGHTS": "",
         "EIAUTO_LOCK_TIMEOUT_S": "600",
         "EIAUTO_JOB_DEADLINE_S": "86400",
+        **dict.fromkeys(STUDIO, ""),
     }
 
 
@@ -136,6 +205,8 @@ def _read_file(path: Path) -> dict[str, str]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"{path} cannot be read: {error}", hint="correct it or delete it") from error
     names = {name.removeprefix("EIAUTO_").lower(): name for name in _defaults()}
+    if SECRETS & {names.get(key, "") for key in content} and path.stat().st_mode & 0o077:
+        raise SettingsError(f"{path} holds a key and can be read by others", hint=f"chmod 600 {path}")
     unknown = sorted(set(content) - set(names))
     if unknown:
         raise SettingsError(f"{path}: unknown key {unknown[0]!r}", hint=f"known keys: {', '.join(sorted(names))}")
@@ -165,6 +236,53 @@ def _resolve(environment: Mapping[str, str], file: Mapping[str, str]) -> tuple[S
         else:
             found.append(Setting(name, default, "default"))
     return tuple(found)
+
+
+def _hidden(setting: Setting) -> Setting:
+    """A setting as it may be shown."""
+    return replace(setting, value="(set)") if setting.name in SECRETS and setting.value else setting
+
+
+def _studio(values: Mapping[str, str]) -> StudioSettings:
+    host = values["EI_HOST"] or DEFAULT_HOST
+    project = values["EI_PROJECT_ID"]
+    if project and not (project.isascii() and project.isdecimal() and int(project) > 0):
+        raise SettingsError(
+            f"EI_PROJECT_ID is {project!r}; a project's number was expected",
+            hint="it stands in the project's address in Studio",
+        )
+    return StudioSettings(
+        api_endpoint=_endpoint("EI_API_ENDPOINT", values["EI_API_ENDPOINT"] or f"{_origin(host, 'studio')}/v1"),
+        ingestion_endpoint=_endpoint(
+            "EI_INGESTION_ENDPOINT", values["EI_INGESTION_ENDPOINT"] or _origin(host, "ingestion")
+        ),
+        api_key=Secret(values["EI_API_KEY"].strip()),
+        project_id=int(project) if project else None,
+    )
+
+
+def _origin(host: str, service: str) -> str:
+    """Where a service of a host is, by the rule of Edge Impulse's own clients."""
+    if not re.fullmatch(r"[A-Za-z0-9.-]+", host):
+        raise SettingsError(
+            f"EI_HOST is {host!r}; a host name or an IPv4 address was expected",
+            hint="without http:// and without a port; EI_API_ENDPOINT takes a whole address",
+        )
+    if host in ("localhost", "host.docker.internal") or re.fullmatch(r"\d{1,3}(\.\d{1,3}){3}", host):
+        return f"http://{host}:{LOCAL_PORTS[service]}"
+    return f"https://{service}.{host}"
+
+
+def _endpoint(name: str, value: str) -> str:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise SettingsError(
+            f"{name} is no address of an API",
+            hint="for example http://127.0.0.1:4800/v1 or https://studio.edgeimpulse.com/v1",
+        )
+    return value.rstrip("/")
 
 
 def _path(name: str, value: str) -> Path:

@@ -1,12 +1,13 @@
 """Settings: where each value comes from, and what is refused with the name of what is wrong."""
 
+import pickle
 from pathlib import Path
 
 import platformdirs
 import pytest
 
 from ei_automation.errors import SettingsError
-from ei_automation.settings import Settings
+from ei_automation.settings import STUDIO, Secret, Settings
 
 
 def config(folder: Path, text: str) -> dict[str, str]:
@@ -25,6 +26,7 @@ def test_the_environment_comes_before_the_file_and_the_file_before_the_default(t
         "EIAUTO_OFFLINE": "default",
         "EIAUTO_LOCK_TIMEOUT_S": "default",
         "EIAUTO_JOB_DEADLINE_S": "default",
+        **dict.fromkeys(STUDIO, "default"),
         "EIAUTO_CONFIG": "environment",
     }
 
@@ -86,3 +88,43 @@ def test_offline_is_yes_or_no(value, offline):
     assert Settings.from_env({"EIAUTO_OFFLINE": value}).offline is offline
     with pytest.raises(SettingsError, match="EIAUTO_OFFLINE is 'perhaps'; 1 or 0 was expected"):
         Settings.from_env({"EIAUTO_OFFLINE": "perhaps"})
+
+
+def test_studio_is_found_by_host_or_by_address():
+    default = Settings.from_env({}).studio
+    assert (default.api_endpoint, default.ingestion_endpoint) == (
+        "https://studio.edgeimpulse.com/v1",
+        "https://ingestion.edgeimpulse.com",
+    )
+    local = Settings.from_env({"EI_HOST": "127.0.0.1", "EI_API_ENDPOINT": "http://127.0.0.1:9/v1/"}).studio
+    assert (local.api_endpoint, local.ingestion_endpoint) == ("http://127.0.0.1:9/v1", "http://127.0.0.1:4810")
+    assert Settings.from_env({"EI_HOST": "example.org"}).studio.api_endpoint == "https://studio.example.org/v1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EI_HOST", "http://127.0.0.1"),
+        ("EI_PROJECT_ID", "mine"),
+        ("EI_PROJECT_ID", "0"),
+        ("EI_API_ENDPOINT", "127.0.0.1:4800"),
+        ("EI_INGESTION_ENDPOINT", "ftp://x"),
+    ],
+)
+def test_what_cannot_be_an_address_or_a_project_is_refused_by_name(name, value):
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_env({name: value})
+
+
+def test_a_key_shows_itself_nowhere_and_a_file_with_one_must_be_private(tmp_path):
+    environment = config(tmp_path, 'ei_api_key = "ei_file"\n')
+    (tmp_path / "config.toml").chmod(0o644)
+    with pytest.raises(SettingsError, match="can be read by others"):
+        Settings.from_env(environment)
+    (tmp_path / "config.toml").chmod(0o600)
+    settings = Settings.from_env(environment)
+    assert settings.studio.api_key.reveal() == "ei_file"
+    assert "ei_file" not in repr(settings)
+    assert not Secret("")
+    with pytest.raises(TypeError):
+        pickle.dumps(settings.studio.api_key)

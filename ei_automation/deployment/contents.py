@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,6 +18,7 @@ from ei_automation.schema.metrics import Metrics, ModelVariant
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest that a zip can say: equal contents give equal bytes."""
 FILE_MODE = 0o644
+PROGRAM_MODE = 0o755
 UNIX = 3
 """`create_system` in a zip whose attributes are Unix permissions."""
 
@@ -108,20 +109,21 @@ def labels_file(labels: tuple[str, ...]) -> bytes:
     return "\n".join(labels).encode()
 
 
-def make_zip(files: Mapping[str, bytes]) -> bytes:
+def make_zip(files: Mapping[str, bytes], executable: Collection[str] = ()) -> bytes:
     """A zip that depends on nothing but names and contents.
 
     Files are stored, not compressed: zlib and its replacements compress the same bytes differently.
 
     Args:
         files: Name in the zip, with `/`, to content.
+        executable: Names of the programs among them.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(str(PurePosixPath(name)), ZIP_TIME)
             entry.create_system = UNIX
-            entry.external_attr = FILE_MODE << 16
+            entry.external_attr = (PROGRAM_MODE if name in executable else FILE_MODE) << 16
             archive.writestr(entry, files[name])
     return buffer.getvalue()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,20 @@ class BuildRequest:
     firmware_version: str = ""
 
 
+def artifact_stem(project: str, target_format: str, request: BuildRequest) -> str:
+    """Name of a build's file, without its suffix: like Studio's, without the version; the same build has the same.
+
+    Args:
+        project: The project's name.
+        target_format: The target's format; a request may name the target otherwise.
+        request: What was built.
+    """
+    firmware = f"-{request.firmware_version}" if request.firmware_version else ""
+    engine = "" if request.engine == "tflite" else f"-{request.engine}"
+    variant = "" if request.variant == "int8" else f"-{request.variant}"
+    return re.sub(r"[^0-9A-Za-z._-]+", "-", f"ei-{project}-{target_format}{firmware}{engine}{variant}")
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A built file.
@@ -63,3 +78,18 @@ class Artifact:
     version: int
     model_sha256: str
     training_job_id: int
+
+
+@dataclass(frozen=True)
+class BuiltDeployment:
+    """A build that the backend has.
+
+    Attributes:
+        format: The target's.
+        version: The backend's number of the build.
+        stale: Whether the model, the impulse or its thresholds changed since.
+    """
+
+    format: str
+    version: int
+    stale: bool

@@ -97,8 +97,9 @@ class TrainingRecord(StrictModel):
     weights: WeightsRecord | None
     seed: int
     threads: int
+    """TensorFlow threads; 0 where the backend does not tell."""
     validation_sha256: str
-    """Fingerprint of the validation samples' hashes."""
+    """Fingerprint of the validation samples' hashes; empty where the backend does not tell them."""
     validation_count: int
     training_count: int
     curves: TrainingCurves
@@ -116,11 +117,26 @@ class DeploymentRecord(StrictModel):
     """Relative to the project folder."""
     sha256: str
     model_sha256: str
+    """Of the .tflite inside; empty where the artifact holds none (compiled code)."""
+    version: int | None = None
+    """Studio's number of the build; None on the local backend, which counts anew on every machine."""
+
+
+class BackendRecord(StrictModel):
+    """Where something was trained, measured and built."""
+
+    name: str = "local"
+    endpoint: str = ""
+    """Of the API; empty for the local backend."""
+    project_id: int | None = None
+    jobs: dict[str, int] = Field(default_factory=dict)
+    """Step to the backend's job number."""
 
 
 class SplitRecord(StrictModel):
     """What was trained and measured on one split."""
 
+    backend: BackendRecord = BackendRecord()
     training: TrainingRecord | None = None
     metrics: list[Metrics] = Field(default_factory=list)
     deployments: list[DeploymentRecord] = Field(default_factory=list)

@@ -5,14 +5,15 @@ Reading a file into it is `workflow/manifest.py`; a JSON Schema of it is `eiauto
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from ei_automation.schema.impulse import Impulse
 from ei_automation.schema.metrics import EvaluationCategory, ModelVariant
 from ei_automation.schema.strict import StrictModel
 from ei_automation.schema.training import TrainingParameters
+from ei_automation.schema.tuner import TunerConfig
 
 
 class PublishedMetric(StrictModel):
@@ -152,14 +153,43 @@ class Testing(StrictModel):
     """Studio's threshold: a best score under it is uncertain."""
 
 
-class DeploymentWish(StrictModel):
-    """A deployment to build."""
+class _Wish(StrictModel):
+    """What every wish for a deployment says."""
 
-    format: Literal["openmv", "bundle"]
     variant: ModelVariant = "int8"
-    engine: Literal["tflite"] = "tflite"
     firmware_version: str = Field(default="", pattern=r"^(\d+\.\d+(\.\d+)?)?$")
     """Of the board, e.g. 4.5.5: decides which script goes with the model."""
+
+
+class CommonDeploymentWish(_Wish):
+    """A deployment that both backends build."""
+
+    format: Literal["openmv", "bundle"]
+    """bundle is built by the local backend and the local Studio only."""
+    engine: Literal["tflite"] = "tflite"
+    backend: Literal["local"] | None = None
+    """Only built there; unset: on both."""
+
+
+class StudioDeploymentWish(_Wish):
+    """A deployment that only Studio builds."""
+
+    backend: Literal["studio"]
+    format: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._()/+-]{0,80}$")
+    """The target's format, display name or latency device, e.g. sony-spresense, zip, "OpenMV firmware"."""
+    engine: Literal["tflite", "tflite-eon", "tflite-eon-ram-optimized"] = "tflite-eon"
+
+
+def _wish_kind(value: Any) -> str:
+    backend = value.get("backend") if isinstance(value, dict) else getattr(value, "backend", None)
+    return "studio-only" if backend == "studio" else "any-backend"
+
+
+DeploymentWish = Annotated[
+    Annotated[CommonDeploymentWish, Tag("any-backend")] | Annotated[StudioDeploymentWish, Tag("studio-only")],
+    Discriminator(_wish_kind),
+]
+"""A deployment to build."""
 
 
 class Board(StrictModel):
@@ -181,6 +211,7 @@ class Manifest(StrictModel):
     dataset: Dataset
     impulse: Impulse
     training: TrainingParameters
+    tuner: TunerConfig | None = None
     testing: Testing = Testing()
     deployments: tuple[DeploymentWish, ...] = Field(default=(), strict=False)
     boards: tuple[Board, ...] = Field(default=(), strict=False)

@@ -42,7 +42,8 @@ class ThresholdAccuracy(StrictModel):
 class Metrics(StrictModel):
     """One variant on one category.
 
-    All of it is counted by running the .tflite file.
+    On the local backend all of it is counted by running the .tflite file; Studio's are its own, read from its
+    metadata, with what follows from them.
     """
 
     variant: ModelVariant
@@ -56,12 +57,14 @@ class Metrics(StrictModel):
     loss: float
     """Mean cross-entropy, nats."""
     roc_auc: float | None
-    """Area under the ROC curve, one against rest, weighted by support; None with one label present."""
+    """Area under the ROC curve, one against rest, weighted by support; None with one label present, or where
+    the backend does not tell single scores."""
     confusion_matrix: list[list[int]]
     """Rows: actual; columns: predicted; order of `labels`."""
     report: dict[str, ClassReport]
     """Per label, and `weighted avg`."""
-    with_threshold: ThresholdAccuracy
+    with_threshold: ThresholdAccuracy | None
+    """None where the backend does not tell single scores."""
 
 
 class TrainingCurves(StrictModel):

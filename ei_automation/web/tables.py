@@ -45,18 +45,17 @@ class Matrix:
 
 def confusion(metrics: Metrics) -> Matrix:
     """The matrix to show: testing with the threshold, as Studio's model testing does; validation without."""
-    with_threshold = metrics.category == "testing"
-    counted = metrics.with_threshold
-    matrix = counted.confusion_matrix if with_threshold else metrics.confusion_matrix
+    counted = metrics.with_threshold if metrics.category == "testing" else None
+    matrix = counted.confusion_matrix if counted else metrics.confusion_matrix
     return Matrix(
         metrics=metrics,
-        columns=(*metrics.labels, UNCERTAIN) if with_threshold else tuple(metrics.labels),
+        columns=(*metrics.labels, UNCERTAIN) if counted else tuple(metrics.labels),
         rows=tuple(
             (label, sum(counts), _cells(counts, index, len(metrics.labels)))
             for index, (label, counts) in enumerate(zip(metrics.labels, matrix, strict=True))
         ),
-        threshold=counted.threshold if with_threshold else None,
-        accuracy=counted.accuracy if with_threshold else metrics.accuracy,
+        threshold=counted.threshold if counted else None,
+        accuracy=counted.accuracy if counted else metrics.accuracy,
     )
 
 
