@@ -1,0 +1,1 @@
+"""The operations that are served, one module per tag of the API."""
