@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ei_automation.backends.base import Backend
 from ei_automation.errors import UsageError
-from ei_automation.settings import BACKENDS
+from ei_automation.schema.published import PublicProject
+from ei_automation.settings import BACKENDS, StudioSettings
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class BackendOptions:
         weights: Pretrained weights that replace the registry's, or None.
         offline: Whether leaving this machine is an error.
         facts: What a deployment says of the project (description, source, assumptions, boards).
+        studio: How to reach Studio; the local backend ignores it.
     """
 
     project: str
@@ -33,6 +36,7 @@ class BackendOptions:
     weights: Path | None
     offline: bool
     facts: ProjectFacts
+    studio: StudioSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -70,4 +74,55 @@ def open_backend(name: str, options: BackendOptions) -> Backend:
         from ei_automation.backends.local.backend import LocalBackend
 
         return LocalBackend(options)
+    if name == "studio":
+        from ei_automation.backends.studio.backend import StudioBackend
+
+        return StudioBackend(options)
     raise UsageError(f"no backend is called {name!r}", hint=f"known: {', '.join(BACKENDS)}")
+
+
+def read_published(studio: StudioSettings, reference: str) -> PublicProject:
+    """Read a published project of Studio, or one that the key may read.
+
+    Args:
+        studio: How to reach it.
+        reference: Address or number.
+
+    Raises:
+        UsageError: It is no reference.
+        NotFoundError: There is no such project.
+        SettingsError: No key, or one that may not read it.
+    """
+    from ei_automation.backends.studio.client import StudioClient
+    from ei_automation.backends.studio.public import read_public
+
+    with StudioClient(studio) as client:
+        return read_public(client, reference)
+
+
+def pull_published(
+    studio: StudioSettings, project: PublicProject, folder: Path, on_progress: Callable[[int, int], None]
+) -> dict[str, str]:
+    """Download a project's images into `folder/category/label`.
+
+    Returns:
+        Folder name to label, where a label is no good name for a folder.
+    """
+    from ei_automation.backends.studio.client import StudioClient
+    from ei_automation.backends.studio.pull import pull_samples
+
+    with StudioClient(studio) as client:
+        return pull_samples(client, project.project_id, folder, on_progress)
+
+
+def restore_published(backend: Backend, project: PublicProject) -> int:
+    """Start copying a published version into the backend's own, empty Studio project; returns the job id.
+
+    Raises:
+        UsageError: The backend is no Studio project, or has data.
+    """
+    from ei_automation.backends.studio.backend import StudioBackend
+
+    if not isinstance(backend, StudioBackend):
+        raise UsageError("only a Studio project can be restored into", hint="use --backend studio")
+    return backend.start_restoring(project.project_id)

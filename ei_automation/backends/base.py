@@ -20,14 +20,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
-from ei_automation.errors import EiautoError, InterruptedRunError, JobFailedError
-from ei_automation.schema.deployment import Artifact, BuildRequest, DeploymentTarget
+from ei_automation.errors import EiautoError, InterruptedRunError, JobFailedError, UsageError
+from ei_automation.schema.deployment import Artifact, BuildRequest, BuiltDeployment, DeploymentTarget
 from ei_automation.schema.impulse import Impulse
 from ei_automation.schema.job import Job, JobLogLine
-from ei_automation.schema.lock import TrainingRecord
+from ei_automation.schema.lock import BackendRecord, TrainingRecord
 from ei_automation.schema.metrics import Metrics, ModelVariant, Prediction
 from ei_automation.schema.sample import Category, Sample, StoredSample, UploadReport
 from ei_automation.schema.training import TrainingParameters
+from ei_automation.schema.tuner import Trial, TunerConfig
 
 POLL_S = 0.05
 LOG_TAIL_LINES = 20
@@ -37,16 +38,37 @@ CANCEL_DEADLINE_S = 30.0
 class Backend(AbstractContextManager["Backend"], ABC):
     """One project on one backend. Use as a context manager; not shared between threads."""
 
+    name = "local"
+    """As `--backend` takes it."""
+    mirrors = True
+    """Whether the project holds the manifest's samples and no others: what is not in the manifest is deleted.
+    Where others work in it too, that happens only when it is asked for (`--prune`)."""
+
+    def check_ready(self) -> None:
+        """Refuse to begin what cannot end, before anything is written.
+
+        Raises:
+            SettingsError: No key, a wrong one, or one that may not do what is asked for.
+        """
+
+    def provenance(self) -> BackendRecord:
+        """Which project on which backend this is, and its newest job of each step."""
+        return BackendRecord(name=self.name)
+
     @abstractmethod
     def list_samples(self, category: Category | None = None) -> list[StoredSample]:
         """Samples of a category, or all, ordered by id."""
+
+    def unknown_samples(self) -> list[tuple[int, str]]:
+        """Number and name of samples whose content cannot be told; `list_samples` leaves them out."""
+        return []
 
     @abstractmethod
     def upload(self, samples: Sequence[Sample], on_progress: Callable[[int, int], None]) -> UploadReport:
         """Store samples: each content once.
 
-        Content that is there counts as present; its label, category and name are corrected where they
-        differ. One failed sample does not stop the others.
+        Content that is there counts as present; its label, category, group and bounding boxes are corrected
+        where they differ. One failed sample does not stop the others.
 
         Args:
             samples: What to store.
@@ -67,6 +89,17 @@ class Backend(AbstractContextManager["Backend"], ABC):
     @abstractmethod
     def set_impulse(self, impulse: Impulse) -> None:
         """Set input and DSP block. Models and features of another impulse no longer count."""
+
+    def training_drift(self, parameters: TrainingParameters) -> dict[str, tuple[str, str]]:
+        """What the learn block would be set to by a training with these parameters.
+
+        Returns:
+            Key to (value now, value wanted); empty where nothing differs or no block is there yet.
+        """
+        record = self.training_record()
+        wanted = parameters.model_dump(mode="json")
+        now = record.parameters if record else wanted
+        return {key: (str(now.get(key)), str(wanted[key])) for key in wanted if now.get(key) != wanted[key]}
 
     @abstractmethod
     def start_features(self) -> int:
@@ -95,6 +128,26 @@ class Backend(AbstractContextManager["Backend"], ABC):
             VerificationError: The model is older than the last training or than the samples or impulse.
             NotFoundError: There is no model, or no such target.
         """
+
+    def start_tuning(self, config: TunerConfig, *, extend: bool = False) -> int:  # noqa: ARG002
+        """Start a run of the tuner, or continue the last one; returns the job id.
+
+        Args:
+            config: What is searched.
+            extend: Continue the project's last run instead of starting a new one.
+
+        Raises:
+            UsageError: The backend has no tuner.
+        """
+        raise UsageError(f"the {self.name} backend has no tuner", hint="use --backend studio")
+
+    def tuning_trials(self, job_id: int) -> list[Trial]:  # noqa: ARG002
+        """The trials of a run as they are now, in the backend's order."""
+        raise UsageError(f"the {self.name} backend has no tuner", hint="use --backend studio")
+
+    def start_making_primary(self, trial_id: str, name: str = "") -> int:  # noqa: ARG002
+        """Start making a trial the project's impulse; returns the job id."""
+        raise UsageError(f"the {self.name} backend has no tuner", hint="use --backend studio")
 
     @abstractmethod
     def get_job(self, job_id: int) -> Job:
@@ -132,6 +185,10 @@ class Backend(AbstractContextManager["Backend"], ABC):
     def deployment_targets(self) -> list[DeploymentTarget]:
         """What `start_build` accepts."""
 
+    def built_deployments(self) -> list[BuiltDeployment]:
+        """The newest build of each format that the backend keeps; empty where it keeps none to be compared."""
+        return []
+
     @abstractmethod
     def download(self, build_job_id: int, folder: Path) -> Artifact:
         """Put the artifact that this build made, and no other, into a folder.
@@ -140,6 +197,10 @@ class Backend(AbstractContextManager["Backend"], ABC):
             NotFoundError: The job is no build, or did not succeed.
             VerificationError: What is stored is not what was built.
         """
+
+    def pause(self) -> None:
+        """Wait until a job may have something new to say; never longer than a moment."""
+        time.sleep(POLL_S)
 
     @abstractmethod
     def close(self) -> None:
@@ -217,7 +278,7 @@ def _follow(
         on_progress(job)
         if job.finished or time.monotonic() > deadline:
             return job
-        time.sleep(POLL_S)
+        backend.pause()
 
 
 def _cancel(backend: Backend, job_id: int) -> None:
@@ -225,7 +286,7 @@ def _cancel(backend: Backend, job_id: int) -> None:
     backend.cancel_job(job_id)
     end = time.monotonic() + CANCEL_DEADLINE_S
     while not backend.get_job(job_id).finished and time.monotonic() < end:
-        time.sleep(POLL_S)
+        backend.pause()
 
 
 __all__ = ["Backend", "wait"]

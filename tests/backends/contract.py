@@ -75,13 +75,6 @@ class BackendContract:
         assert (len(again.present), again.added, again.changed, again.failed) == (len(samples), (), (), {})
         assert [stored.sample_id for stored in backend.list_samples()] == ids
 
-    def test_the_numbers_do_not_depend_on_the_order_of_the_upload(self, tmp_path):
-        samples = make_samples(tmp_path)
-        with self.open(tmp_path / "one") as one, self.open(tmp_path / "two") as two:
-            one.upload(samples, quiet)
-            two.upload(samples[::-1], quiet)
-            assert one.list_samples() == two.list_samples()
-
     def test_a_label_and_a_category_are_corrected(self, backend, tmp_path):
         first, *rest = make_samples(tmp_path)
         backend.upload([first, *rest], quiet)

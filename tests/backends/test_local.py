@@ -36,6 +36,13 @@ class TestLocalBackend(BackendContract):
     def open(self, folder: Path) -> Backend:
         return open_backend("local", options(folder))
 
+    def test_the_numbers_do_not_depend_on_the_order_of_the_upload(self, tmp_path):
+        samples = make_samples(tmp_path)
+        with self.open(tmp_path / "one") as one, self.open(tmp_path / "two") as two:
+            one.upload(samples, quiet)
+            two.upload(samples[::-1], quiet)
+            assert one.list_samples() == two.list_samples()
+
 
 def test_jobs_of_a_killed_process_have_failed(tmp_path):
     folder = tmp_path / "local" / "main"

@@ -29,7 +29,7 @@ from ei_automation.backends.local.results import (
 from ei_automation.backends.local.store import Store
 from ei_automation.errors import EiautoError, NotFoundError, VerificationError
 from ei_automation.files import ensure_folder, fingerprint, sha256_bytes, sha256_file, storage_errors
-from ei_automation.schema.deployment import Artifact, BuildRequest, DeploymentTarget
+from ei_automation.schema.deployment import Artifact, BuildRequest, DeploymentTarget, artifact_stem
 from ei_automation.schema.impulse import Impulse
 from ei_automation.schema.job import Job, JobLogLine, JobStatus
 from ei_automation.schema.lock import TrainingRecord
@@ -277,7 +277,9 @@ class LocalBackend(Backend):
         if not source.is_file() or sha256_file(source) != build["sha256"]:
             raise VerificationError(f"{source} is not what job {build_job_id} built", hint="build again")
         request = BuildRequest(**build["request"])
-        place = ensure_folder(folder, "downloading a deployment") / _artifact_name(self._options.project, request)
+        place = ensure_folder(folder, "downloading a deployment") / (
+            artifact_stem(self._options.project, request.format, request) + ".zip"
+        )
         with storage_errors(place, "downloading a deployment"):
             temporary = place.with_name(f".{place.name}.part")
             shutil.copyfile(source, temporary)
@@ -374,13 +376,6 @@ def _differs(stored: StoredSample, sample: Sample) -> bool:
         sample.group,
         sample.bounding_boxes,
     )
-
-
-def _artifact_name(project: str, request: BuildRequest) -> str:
-    """Like Studio's names, without the version: the same build has the same name."""
-    firmware = f"-{request.firmware_version}" if request.firmware_version else ""
-    variant = "" if request.variant == "int8" else f"-{request.variant}"
-    return f"ei-{project}-{request.format}{firmware}{variant}.zip"
 
 
 def _counts(samples: list[StoredSample]) -> dict[str, dict[str, int]]:

@@ -1,0 +1,54 @@
+"""Whose project it is: the key's project and role, looked at before anything is written."""
+
+from __future__ import annotations
+
+from ei_automation.backends.studio.client import StudioClient, StudioError
+from ei_automation.errors import NotFoundError, SettingsError
+
+ROLE = "admin"
+"""The one role that may set an impulse and train."""
+WHERE = "Studio: Dashboard, Keys"
+
+
+def project_of(client: StudioClient) -> int:
+    """The project to work in: the settings', else the key's.
+
+    Raises:
+        SettingsError: The key is refused, or belongs to no project.
+    """
+    if client.settings.project_id is not None:
+        return client.settings.project_id
+    return _key_project(client)[0]
+
+
+def require_admin(client: StudioClient, project_id: int) -> None:
+    """Refuse a key that may not do everything in the project.
+
+    Raises:
+        SettingsError: It is refused, of another project, or of another role.
+    """
+    key_project, role = _key_project(client)
+    if key_project != project_id:
+        raise SettingsError(
+            f"EI_PROJECT_ID is {project_id} and the API key is of project {key_project}",
+            hint=f"use a key of project {project_id}, or leave EI_PROJECT_ID out",
+        )
+    if role and role != ROLE:
+        raise SettingsError(
+            f"the API key has the role {role}, which may not set an impulse or train",
+            hint=f"make a key with the role {ROLE} ({WHERE}) and set EI_API_KEY",
+        )
+
+
+def _key_project(client: StudioClient) -> tuple[int, str]:
+    """The key's project and role; the role is empty where an older server does not tell it."""
+    try:
+        info = client.get("/api/projects/api-key-info")
+        return int(info["projectId"]), str(info["role"])
+    except (NotFoundError, StudioError):
+        projects = client.get("/api/projects")["projects"]
+    if len(projects) != 1:
+        raise SettingsError(
+            f"the API key belongs to {len(projects)} projects", hint=f"set EI_API_KEY to a project's key ({WHERE})"
+        )
+    return int(projects[0]["id"]), ""
