@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 P ?= projects/digits
+# Two at a time, a file's tests together: more would only fight over the cores that TensorFlow uses.
+PYTEST_PARALLEL ?= --numprocesses 2 --dist loadfile
 
 .PHONY: help setup reproduce test test-slow check format bench clean
 
@@ -27,10 +29,10 @@ reproduce: setup
 	$(BIN)/eiauto reproduce $(P); code=$$?; $(BIN)/eiauto report $(P) && exit $$code
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_PARALLEL)
 
 test-slow: setup
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest $(PYTEST_PARALLEL) -m ""
 
 check: setup
 	$(BIN)/ruff check .

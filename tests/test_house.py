@@ -11,7 +11,7 @@ import pytest
 
 import ei_automation
 from ei_automation import errors
-from ei_automation.settings import ENVIRONMENT, FOREIGN_ENVIRONMENT, Settings
+from ei_automation.settings import ENVIRONMENT, FOREIGN_ENVIRONMENT, STUDIO, Settings
 from ei_automation.workflow.project import open_session
 from ei_automation.workflow.readme import is_of_this_lock, overview_row, project_readme
 
@@ -98,7 +98,7 @@ def test_the_readme_names_every_room_and_every_variable():
     }
     tree = README.split("## The tree", 1)[1]
     assert {room for room in rooms if f"{room}/" not in tree} == set()
-    assert {name for name in ENVIRONMENT | FOREIGN_ENVIRONMENT if f"`{name}`" not in README} == set()
+    assert {name for name in ENVIRONMENT | STUDIO | FOREIGN_ENVIRONMENT if f"`{name}`" not in README} == set()
 
 
 def test_the_readme_has_every_exit_code():
@@ -128,5 +128,6 @@ def test_the_lock_file_pins_what_the_project_declares():
     )
     declared = re.findall(r'^\s+"([A-Za-z0-9_-]+)[>=\[]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     names = {name.lower() for name in declared} - {"eiauto", "setuptools"}
-    assert {name for name in names if name not in pinned} == set()
+    pins = {name.replace("_", "-") for name in pinned}
+    assert {name for name in names if name.replace("_", "-") not in pins} == set()
     assert tuple(map(int, pinned["kaggle"].split("."))) >= (2, 2, 5)

@@ -20,14 +20,18 @@ from ei_automation.cli.commands.completion import completion
 from ei_automation.cli.commands.config import config
 from ei_automation.cli.commands.deploy import deploy
 from ei_automation.cli.commands.doctor import doctor
+from ei_automation.cli.commands.import_ import import_
 from ei_automation.cli.commands.init import init
+from ei_automation.cli.commands.plan import plan
 from ei_automation.cli.commands.report import report
 from ei_automation.cli.commands.reproduce import reproduce
 from ei_automation.cli.commands.runs import runs
 from ei_automation.cli.commands.schema import schema
+from ei_automation.cli.commands.studio import studio
 from ei_automation.cli.commands.sync import sync
 from ei_automation.cli.commands.test import test
 from ei_automation.cli.commands.train import train
+from ei_automation.cli.commands.tune import tune
 from ei_automation.cli.commands.verify import verify
 from ei_automation.cli.output import OUTPUT, ClosedPipeError
 from ei_automation.errors import EiautoError, JobFailedError, StorageError
@@ -49,13 +53,17 @@ def cli(quiet: bool, debug: bool) -> None:
 
 for command in (
     reproduce,
+    plan,
     sync,
     train,
+    tune,
     test,
     deploy,
     verify,
     report,
     runs,
+    import_,
+    studio,
     init,
     schema,
     doctor,

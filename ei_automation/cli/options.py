@@ -80,6 +80,15 @@ def groups_option(command: Command) -> Command:
     )(command)
 
 
+def prune_option(command: Command) -> Command:
+    """--prune: delete what the manifest does not have."""
+    return click.option(
+        "--prune",
+        is_flag=True,
+        help="Also delete live samples that the manifest does not have. The local backend always does.",
+    )(command)
+
+
 def weights_option(command: Command) -> Command:
     """--weights: pretrained weights that are there already."""
     return click.option(

@@ -26,7 +26,7 @@ def metric_row(item: Metrics) -> tuple[str, ...]:
         f"{item.sample_count:,}",
         f"{item.accuracy:.2%}",
         f"{low:.1%} .. {high:.1%}",
-        f"{item.with_threshold.accuracy:.2%}",
+        f"{item.with_threshold.accuracy:.2%}" if item.with_threshold else "not told",
         f"{item.loss:.3f}",
     )
 

@@ -26,24 +26,27 @@ def deploy(session: Session, formats: tuple[str, ...] = ()) -> list[DeploymentRe
         VerificationError: The model is older than the manifest, the samples or the last training.
         UsageError: A format is asked for that the manifest does not wish.
     """
-    wishes = session.manifest.deployments
+    wishes = [wish for wish in session.manifest.deployments if wish.backend in (None, session.backend_name)]
     unknown = sorted(set(formats) - {wish.format for wish in wishes})
     if unknown:
         known = ", ".join(sorted({wish.format for wish in wishes})) or "none"
         raise UsageError(
-            f"the manifest wishes no deployment {unknown[0]!r}", hint=f"add [[deployments]] for it; there: {known}"
+            f"the manifest wishes no deployment {unknown[0]!r} with --backend {session.backend_name}",
+            hint=f"add [[deployments]] for it; there: {known}",
         )
     chosen = [wish for wish in wishes if not formats or wish.format in formats]
     lock = session.read_lock()
     training = require_training(session, lock, MAIN_SPLIT)
     with session.open_backend(dataset=lock.dataset) as backend:
+        backend.check_ready()
         records = [_build(session, backend, wish) for wish in chosen]
-    models = {model.sha256 for model in training.models.values()}
+        provenance = backend.provenance()
+    models = {"", *(model.sha256 for model in training.models.values())}
     built = {record.file for record in records}
     before = lock.splits[MAIN_SPLIT].deployments if formats else []
     kept = [record for record in before if record.file not in built and record.model_sha256 in models]
     ordered = sorted([*kept, *records], key=lambda record: record.file)
-    session.update_split(MAIN_SPLIT, "deploy", deployments=ordered)
+    session.update_split(MAIN_SPLIT, "deploy", backend=provenance, deployments=ordered)
     return records
 
 
@@ -62,4 +65,5 @@ def _build(session: Session, backend: Backend, wish: DeploymentWish) -> Deployme
         file=f"{FOLDER}/{artifact.path.name}",
         sha256=artifact.sha256,
         model_sha256=artifact.model_sha256,
+        version=None if session.backend_name == "local" else artifact.version,
     )

@@ -109,7 +109,7 @@ def _wrong_choice(detail: ErrorDetails) -> str:
 def _plain(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """The location without the names of union members, which pydantic puts between the keys."""
     tags = {"keras-transfer-image", "keras", "conv2d", "dense", "dropout", "flatten", "batch_normalization"}
-    tags |= {"kaggle", "folder", "zip", "bundled"}
+    tags |= {"kaggle", "folder", "zip", "bundled", "any-backend", "studio-only"}
     return tuple(
         part
         for place, part in enumerate(location)

@@ -100,6 +100,11 @@ class Session:
         """Every split by name, the main one first."""
         return {MAIN_SPLIT: self.manifest.dataset.split, **self.manifest.dataset.compare}
 
+    @property
+    def active_splits(self) -> dict[str, Split]:
+        """The splits that the backend has room for: a Studio project holds one."""
+        return self.splits if self.backend_name == "local" else {MAIN_SPLIT: self.splits[MAIN_SPLIT]}
+
     def step(self, text: str) -> None:
         """Tell that a step begins."""
         self.on_event(Event("step", text))
@@ -141,6 +146,7 @@ class Session:
             weights=self.settings.weights,
             offline=self.settings.offline,
             facts=facts,
+            studio=self.settings.studio,
         )
         return open_backend(self.backend_name, options)
 
@@ -206,7 +212,7 @@ def open_session(
     Args:
         folder: The project's; a path to its project.toml is taken too.
         settings: Of the user.
-        backend_name: local.
+        backend_name: local or studio.
         override: Data set that replaces the manifest's origin.
         groups: CSV of groups that belongs to it.
         on_event: Gets what happens.

@@ -73,7 +73,7 @@ class Reproduction:
 def reproduce(session: Session) -> Reproduction:
     """Fetch, split, audit, train, quantize, test and deploy; only what changed is done again."""
     sync(session)
-    for split in session.splits:
+    for split in session.active_splits:
         train(session, split)
         test(session, split)
     deploy(session)
@@ -85,7 +85,7 @@ def summarise(session: Session) -> Reproduction:
     lock = session.read_lock()
     splits = tuple(
         SplitResult(name, spec.method, tuple(lock.splits[name].metrics))
-        for name, spec in session.splits.items()
+        for name, spec in session.active_splits.items()
         if name in lock.splits
     )
     main = lock.splits.get(MAIN_SPLIT)
@@ -106,8 +106,8 @@ def _assumed_here(lock: Lock) -> list[str]:
         assumed.append(f"data taken from {lock.dataset.origin.reference} (--from), not from the manifest's origin")
     main = lock.splits.get(MAIN_SPLIT)
     weights = main.training.weights if main and main.training else None
-    if weights and weights.sha256 is None:
+    if weights and weights.source == "none":
         assumed.append('the network was trained from scratch: no pretrained weights (weights = "none")')
-    elif weights and weights.source != "pretrained":
+    elif weights and weights.source not in ("pretrained", "studio"):
         assumed.append(f"pretrained weights taken from {weights.source}, SHA-256 {weights.sha256}")
     return assumed

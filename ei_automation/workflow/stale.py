@@ -31,7 +31,7 @@ def stale_metrics(session: Session, record: SplitRecord) -> str:
     if not record.metrics:
         return "nothing was tested yet"
     wanted = session.manifest.testing.minimum_confidence
-    if any(item.with_threshold.threshold != wanted for item in record.metrics):
+    if any(item.with_threshold and item.with_threshold.threshold != wanted for item in record.metrics):
         return "the metrics are older than the manifest: it has another minimum_confidence"
     return ""
 
@@ -60,6 +60,11 @@ def require_training(session: Session, lock: Lock, split: str) -> TrainingRecord
     if training is None:
         raise NotFoundError(
             f"there is no trained model of today's samples on split {split}", hint="run `eiauto train` first"
+        )
+    if (made_by := lock.splits[split].backend.name) != session.backend_name:
+        raise VerificationError(
+            f"the recorded model of split {split} was trained with --backend {made_by}",
+            hint=f"run `eiauto train --backend {session.backend_name}` first, or go on with --backend {made_by}",
         )
     if reason := stale_training(session, split, training):
         raise VerificationError(reason, hint="run `eiauto train` again")

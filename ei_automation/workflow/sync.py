@@ -1,28 +1,18 @@
-"""`eiauto sync`: fetch, read, decode once, audit, split, and bring the backend in line."""
+"""`eiauto sync`: make the backend's samples and impulse what the manifest says."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ei_automation.errors import DatasetError, ManifestError
-from ei_automation.files import fingerprint, write_atomically
-from ei_automation.schema.lock import DatasetRecord, FindingRecord, Lock, OriginRecord, SampleRecord, SplitRecord
-from ei_automation.schema.manifest import Groups, KaggleOrigin, Origin
-from ei_automation.schema.metrics import UNCERTAIN, WEIGHTED_AVERAGE
-from ei_automation.schema.sample import Category, Sample, SourceSample
-from ei_automation.workflow.hashing import hash_files
-from ei_automation.workflow.manifest import located
-from ei_automation.workflow.project import Session, data_fingerprint
-
-if TYPE_CHECKING:
-    from ei_automation.dataset.split import SplitItem
-    from ei_automation.schema.findings import Finding
-
-MARK = "synced"
+from ei_automation.backends.base import Backend
+from ei_automation.errors import DatasetError
+from ei_automation.schema.changes import Change
+from ei_automation.schema.lock import DatasetRecord, Lock, SplitRecord
+from ei_automation.schema.sample import Sample
+from ei_automation.workflow.plan import impulse_changes, sample_changes, wanted_samples
+from ei_automation.workflow.project import Session
+from ei_automation.workflow.resolve import Resolved, remember, resolve
 
 
 @dataclass(frozen=True)
@@ -33,11 +23,13 @@ class SyncOutcome:
         dataset: As it stands in the lock.
         unchanged: Whether nothing had to be done.
         summary: One sentence.
+        left: Samples of the live project that the manifest does not have and that stay there.
     """
 
     dataset: DatasetRecord
     unchanged: bool
     summary: str
+    left: tuple[Change, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -45,311 +37,111 @@ class SyncOutcome:
             "unchanged": self.unchanged,
             "summary": self.summary,
             "dataset": self.dataset.model_dump(mode="json"),
+            "left": [change.as_dict() for change in self.left],
         }
 
 
 @dataclass(frozen=True)
-class _Source:
-    """The data set as it lies on this machine.
+class _Applied:
+    """What was done on one split.
 
     Attributes:
-        origin: Where it came from.
-        samples: What the reader found.
-        hashes: Path to content hash.
-        ignored: Files that are no samples, with the reason.
-        groups: Name to original; empty where not known.
+        record: The split's, for the lock.
+        changed: Whether anything had to be done.
+        left: What stays although the manifest does not have it.
     """
 
-    origin: OriginRecord
-    samples: tuple[SourceSample, ...]
-    hashes: dict[Path, str]
-    ignored: dict[str, str]
-    groups: dict[str, str]
-
-    def fingerprint(self, session: Session) -> str:
-        """Of everything that the result of a sync depends on."""
-        return fingerprint(
-            {
-                "dataset": session.manifest.dataset.model_dump(mode="json"),
-                "impulse": session.manifest.impulse.model_dump(mode="json"),
-                "origin": self.origin.model_dump(mode="json"),
-                "samples": [
-                    (s.name, self.hashes[s.path], s.label, s.category, self.groups.get(s.name, ""))
-                    for s in self.samples
-                ],
-                "ignored": self.ignored,
-            }
-        )
+    record: SplitRecord
+    changed: bool
+    left: tuple[Change, ...]
 
 
-def sync(session: Session) -> SyncOutcome:
-    """Make the backend's samples, for every split, what the manifest says.
+def sync(session: Session, *, prune: bool = False) -> SyncOutcome:
+    """Make the backend's samples, for every split that it has room for, what the manifest says.
+
+    Args:
+        session: The project.
+        prune: Delete live samples that the manifest does not have. The local backend, whose project is nobody
+            else's, always does.
 
     Raises:
         NotFoundError: The data set is not there.
         DatasetError: It cannot be used, or some samples could not be stored.
         ManifestError: The manifest names a label, folder or column that the data do not have.
+        SettingsError: The backend refuses the key, before anything is written.
     """
     lock = session.read_lock()
-    with located(session.folder):
-        source = _fetch(session, lock)
-    inputs = source.fingerprint(session)
-    if _is_done(session, lock, inputs):
-        assert lock.dataset is not None
-        return SyncOutcome(lock.dataset, True, f"unchanged: {len(lock.samples):,} samples")
-    samples, dataset, placed = _resolve(session, lock, source)
-    splits = _upload(session, lock, samples, placed)
-    if lock.dataset is not None and _same_data(lock.dataset, dataset):
-        splits = {name: lock.splits.get(name, record) for name, record in splits.items()}
-    session.write_lock(lock.model_copy(update={"dataset": dataset, "samples": samples, "splits": splits}), "sync")
-    write_atomically(session.state_folder / MARK, inputs, doing="marking the sync as done")
+    resolved = resolve(session, lock)
+    if len(session.active_splits) < len(session.splits):
+        session.note("a Studio project holds one split: main; the others of the manifest are for --backend local")
+    applied = {split: _apply(session, lock, resolved, split, prune=prune) for split in session.active_splits}
+    left = tuple(change for one in applied.values() for change in one.left)
+    if left:
+        session.note(
+            f"{len(left):,} samples of the live project are not in the manifest and stay; first {left[0].subject};"
+            " a training would use them: `eiauto sync --prune` deletes those that can be identified"
+        )
+    dataset, unchanged = resolved.dataset, resolved.unchanged and not any(one.changed for one in applied.values())
+    if unchanged:
+        return SyncOutcome(dataset, True, f"unchanged: {len(resolved.samples):,} samples", left)
+    splits = {name: _record(lock, resolved, name, applied) for name in session.splits}
+    updated = lock.model_copy(update={"dataset": dataset, "samples": resolved.samples, "splits": splits})
+    session.write_lock(updated, "sync")
+    remember(session, resolved)
     aside = f"; {len(dataset.set_aside):,} set aside" if dataset.set_aside else ""
-    return SyncOutcome(dataset, False, f"{len(samples):,} samples, {len(dataset.labels)} labels{aside}")
+    summary = f"{len(resolved.samples):,} samples, {len(dataset.labels)} labels{aside}"
+    return SyncOutcome(dataset, False, summary, left)
+
+
+def _record(lock: Lock, resolved: Resolved, split: str, applied: dict[str, _Applied]) -> SplitRecord:
+    """What the lock says of a split: what was recorded on other samples, or another impulse, no longer holds."""
+    record = lock.splits.get(split, SplitRecord())
+    if lock.dataset is not None and _same_data(lock.dataset, resolved.dataset):
+        return record
+    return applied[split].record if split in applied else SplitRecord()
 
 
 def _same_data(before: DatasetRecord, now: DatasetRecord) -> bool:
-    """Whether what was recorded on the samples still holds: only the state on this machine was made anew."""
+    """Whether what was recorded on the samples still holds: only the backend's state was made anew."""
     return (before.wanted, before.samples_sha256) == (now.wanted, now.samples_sha256)
 
 
-# From the origin to samples
-
-
-def _fetch(session: Session, lock: Lock) -> _Source:
-    from ei_automation.dataset.fetch import fetch
-    from ei_automation.dataset.groups import load_groups
-    from ei_automation.dataset.readers import read
-
-    wanted = session.manifest.dataset
-    origin, expected = _pinned(session, lock)
-    session.step("Fetching the data set")
-    fetched = fetch(
-        origin,
-        project_folder=session.folder,
-        downloads=session.settings.cache_folder / "downloads",
-        override=session.override,
-        expected_sha256=expected,
-        offline=session.settings.offline,
-        on_progress=session.progress,
-    )
-    found = read(fetched.root, wanted)
-    _check_labels(found.labels)
-    names = [sample.name for sample in found.samples]
-    origins = _groups(session)
-    groups = load_groups(origins, session.folder, names) if origins else {}
-    hashes = hash_files(
-        [sample.path for sample in found.samples],
-        session.state_folder / "cache",
-        lambda done, total: session.progress("Hashing samples", done, total),
-    )
-    return _Source(fetched.origin, found.samples, hashes, found.ignored, groups)
-
-
-def _check_labels(labels: Sequence[str]) -> None:
-    """Refuse labels that no labels.txt and no table can hold."""
-    for label in labels:
-        if label != label.strip() or not label.isprintable() or label in ("", UNCERTAIN, WEIGHTED_AVERAGE):
-            raise ManifestError(
-                f"{label!r} cannot be a label",
-                key="dataset.labels",
-                hint=f"rename it there; {UNCERTAIN!r} and {WEIGHTED_AVERAGE!r} have another meaning",
-            )
-
-
-def _groups(session: Session) -> Groups | None:
-    """The manifest's groups, or those of the CSV given with `--groups`, which has the manifest's columns."""
-    groups = session.manifest.dataset.groups
-    if session.groups is None:
-        return groups
-    return (groups or Groups()).model_copy(update={"csv": str(session.groups.resolve()), "pattern": None})
-
-
-def _pinned(session: Session, lock: Lock) -> tuple[Origin, str | None]:
-    """The origin with the version that the lock recorded, and the archive's hash where that must be the same."""
-    origin = session.manifest.dataset.origin
-    record = lock.dataset.origin if lock.dataset else None
-    if record is None or record.overridden or session.override is not None or record.type != origin.type:
-        return origin, None
-    if isinstance(origin, KaggleOrigin):
-        slug, _, version = record.reference.rpartition("/")
-        if slug == origin.slug and version.isdecimal() and origin.version in (None, int(version)):
-            return origin.model_copy(update={"version": int(version)}), record.archive_sha256
-    return origin, None
-
-
-def _is_done(session: Session, lock: Lock, inputs: str) -> bool:
-    """Whether the last sync had the same inputs and its result is still there."""
-    mark = session.state_folder / MARK
-    if lock.dataset is None or session.new_split or not mark.is_file() or mark.read_bytes() != inputs.encode():
-        return False
-    if set(lock.splits) != set(session.splits) or dataset_fingerprint(lock.samples) != lock.dataset.samples_sha256:
-        return False
-    for split in session.splits:
-        with session.open_backend(split) as backend:
-            stored = {(s.sha256, s.label, s.category) for s in backend.list_samples()}
-        if stored != {(s.sha256, s.label, s.categories.get(split)) for s in lock.samples}:
-            return False
-    return True
-
-
-def _resolve(
-    session: Session, lock: Lock, source: _Source
-) -> tuple[list[SampleRecord], DatasetRecord, dict[str, Path]]:
-    """Decode, audit and split.
-
-    Returns:
-        The samples in the order of their names, the record of the data set, and each name's path.
-    """
-    from ei_automation.dataset.audit import leaks, screen
-    from ei_automation.dataset.split import SplitItem
-    from ei_automation.dsp.store import ImageCache
-
-    session.step(f"Decoding and auditing {len(source.samples):,} images")
-    items = [
-        SplitItem(s.name, source.hashes[s.path], s.label, source.groups.get(s.name, ""), s.category)
-        for s in source.samples
-    ]
-    with ImageCache(session.state_folder / "cache" / "images", session.manifest.impulse.input_block) as cache:
-        cache.add(
-            [(source.hashes[s.path], s.path) for s in source.samples],
-            on_progress=lambda done, total: session.progress("Decoding", done, total),
-        )
-        facts = cache.facts()
-    screened = screen(items, facts, min_image_px=session.manifest.dataset.min_image_px)
-    kept = [item for item in items if item.name not in screened.set_aside]
-    if not kept:
-        raise DatasetError(
-            f"none of {len(items):,} files can be used: {screened.findings[0].message}",
-            hint="look at the files, and at dataset.min_image_px",
-        )
-    assigned = _split(session, lock, kept)
-    findings = (*screened.findings, *_ignored(source), *leaks(kept, facts, assigned, source.groups))
-    samples = [
-        SampleRecord(
-            name=item.name,
-            sha256=item.sha256,
-            label=item.label,
-            group=item.group,
-            categories={split: places[item.name] for split, places in assigned.items()},
-        )
-        for item in sorted(kept, key=lambda one: one.name)
-    ]
-    dataset = DatasetRecord(
-        wanted=data_fingerprint(session.manifest),
-        origin=source.origin,
-        samples_sha256=dataset_fingerprint(samples),
-        labels=sorted({sample.label for sample in samples}),
-        split_specs={name: spec.model_dump(mode="json") for name, spec in session.splits.items()},
-        counts=_counts(samples),
-        set_aside=screened.set_aside,
-        findings=[_record(finding) for finding in findings],
-    )
-    return samples, dataset, {sample.name: sample.path for sample in source.samples}
-
-
-def _split(session: Session, lock: Lock, kept: Sequence[SplitItem]) -> dict[str, dict[str, Category]]:
-    """Every split; samples that the lock has keep their place while the split's specification is the same."""
-    from ei_automation.dataset.split import split
-
-    assigned = {}
-    for name, spec in session.splits.items():
-        same = lock.dataset is not None and lock.dataset.split_specs.get(name) == spec.model_dump(mode="json")
-        recorded = lock.samples if same and not session.new_split else []
-        previous = {s.sha256: s.categories[name] for s in recorded if name in s.categories}
-        assigned[name] = split(kept, spec, previous)
-    return assigned
-
-
-def _ignored(source: _Source) -> list[Finding]:
-    """Files that the reader passed over, so that nothing is dropped in silence."""
-    from ei_automation.schema.findings import Finding
-
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for name, reason in source.ignored.items():
-        reasons[reason].append(name)
-    return [
-        Finding("ignored", "note", f"{len(names):,} files are no samples: {reason}", tuple(names[:10]), len(names))
-        for reason, names in sorted(reasons.items())
-    ]
-
-
-def _record(finding: Finding) -> FindingRecord:
-    return FindingRecord(
-        code=finding.code,
-        severity=finding.severity,
-        message=finding.message,
-        samples=list(finding.samples),
-        count=finding.count,
-    )
-
-
-def _counts(samples: Sequence[SampleRecord]) -> dict[str, dict[str, dict[str, int]]]:
-    counts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    for sample in samples:
-        for split, category in sample.categories.items():
-            counts[split][category][sample.label] += 1
-    return {split: {category: dict(labels) for category, labels in of.items()} for split, of in counts.items()}
-
-
-def dataset_fingerprint(samples: Sequence[SampleRecord]) -> str:
-    """Of names, contents, labels, groups and categories."""
-    return fingerprint([sample.model_dump(mode="json") for sample in samples])
-
-
-# To the backend
-
-
-def _upload(
-    session: Session, lock: Lock, samples: Sequence[SampleRecord], paths: dict[str, Path]
-) -> dict[str, SplitRecord]:
-    """Bring every split's project in line.
-
-    Returns:
-        The splits' records; what was trained on other samples or another impulse is no longer in them.
+def _apply(session: Session, lock: Lock, resolved: Resolved, split: str, *, prune: bool) -> _Applied:
+    """Bring one split's project in line.
 
     Raises:
         DatasetError: Some samples could not be stored; the others are.
     """
-    splits = {}
-    for split in session.splits:
-        session.step(f"Storing samples, split {split}")
-        wanted = [Sample(paths[s.name], s.name, s.sha256, s.label, s.categories[split], s.group) for s in samples]
-        with session.open_backend(split) as backend:
-            hashes = {sample.sha256 for sample in wanted}
-            backend.delete_samples([s.sample_id for s in backend.list_samples() if s.sha256 not in hashes])
-            report = backend.upload(wanted, lambda done, total: session.progress("Storing samples", done, total))
+    session.step(f"Comparing samples, split {split}")
+    wanted = wanted_samples(resolved, split)
+    with session.open_backend(split) as backend:
+        changes = sample_changes(wanted, backend, prune=prune or backend.mirrors)
+        blocks = impulse_changes(session.manifest.impulse, backend.get_impulse())
+        pending = [change for change in changes if change.applies]
+        if pending or blocks:
+            backend.check_ready()
+            _store(session, backend, wanted, pending)
+        if blocks:
             backend.set_impulse(session.manifest.impulse)
-            record = lock.splits.get(split, SplitRecord())
-            splits[split] = record if backend.training_record() == record.training else SplitRecord()
-        if report.failed:
-            name, reason = next(iter(report.failed.items()))
-            raise DatasetError(
-                f"{len(report.failed):,} of {len(wanted):,} samples could not be stored; first {name}: {reason}",
-                hint="run the same command again; what is stored stays",
-            )
-    return splits
+        left = tuple(change for change in changes if not change.applies)
+        record = lock.splits.get(split, SplitRecord())
+        if resolved.unchanged and not pending and not blocks:
+            return _Applied(record, False, left)
+        kept = record.backend.name == session.backend_name and backend.training_record() == record.training
+    return _Applied(record if kept else SplitRecord(), bool(pending or blocks), left)
 
 
-# Checking
-
-
-def check_split(session: Session, lock: Lock, split: str) -> str:
-    """Why a recorded split is not what the manifest asks for; empty when it is."""
-    from ei_automation.dataset.split import SplitItem
-    from ei_automation.dataset.split import split as assign
-
-    spec = session.splits[split]
-    assert lock.dataset is not None
-    if lock.dataset.split_specs.get(split) != spec.model_dump(mode="json"):
-        return "the manifest's method, ratio or seed is not the recorded one"
-    items = [
-        SplitItem(s.name, s.sha256, s.label, s.group, s.categories.get(split) if spec.method == "source" else None)
-        for s in lock.samples
-    ]
-    recorded = {s.sha256: s.categories[split] for s in lock.samples if split in s.categories}
-    try:
-        again = assign(items, spec, recorded)
-    except DatasetError as error:
-        return str(error)
-    moved = sum(again[s.name] != s.categories.get(split) for s in lock.samples)
-    return f"{moved:,} samples are not where the split puts them" if moved else ""
+def _store(session: Session, backend: Backend, wanted: list[Sample], pending: list[Change]) -> None:
+    """Delete what is to go, then store what is new or differs."""
+    backend.delete_samples([c.sample_id for c in pending if c.action == "delete" and c.sample_id is not None])
+    if all(change.action == "delete" for change in pending):
+        return
+    report = backend.upload(wanted, lambda done, total: session.progress("Storing samples", done, total))
+    if report.failed:
+        for name, reason in sorted(report.failed.items()):
+            session.note(f"not stored: {name}: {reason}")
+        name, reason = next(iter(sorted(report.failed.items())))
+        raise DatasetError(
+            f"{len(report.failed):,} of {len(wanted):,} samples could not be stored; first {name}: {reason}",
+            hint="run the same command again; what is stored stays",
+        )

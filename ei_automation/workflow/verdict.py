@@ -127,7 +127,7 @@ def _decide(
 
 def _value(published: PublishedMetric, found: Metrics) -> float | None:
     if published.metric == "accuracy_with_threshold":
-        return found.with_threshold.accuracy
+        return found.with_threshold.accuracy if found.with_threshold else None
     if published.metric == "f1_score":
         report = found.report.get(published.label or WEIGHTED_AVERAGE)
         return report.f1_score if report else None
@@ -139,4 +139,5 @@ def _interval(published: PublishedMetric, found: Metrics) -> tuple[float, float]
     """Of the metrics that count correct samples; for the others a Wilson interval does not hold."""
     if published.metric == "accuracy":
         return found.accuracy_interval
-    return found.with_threshold.accuracy_interval if published.metric == "accuracy_with_threshold" else None
+    counted = found.with_threshold if published.metric == "accuracy_with_threshold" else None
+    return counted.accuracy_interval if counted else None

@@ -1,4 +1,4 @@
-"""`eiauto verify`: check the whole record offline and name what no longer matches."""
+"""`eiauto verify`: check the whole record and name what no longer matches; offline with the local backend."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ei_automation.files import sha256_bytes, sha256_file
 from ei_automation.schema.lock import DeploymentRecord, Lock, ModelRecord, SplitRecord
 from ei_automation.schema.metrics import ModelVariant
 from ei_automation.workflow.project import LOCK_NAME, Session, seals
+from ei_automation.workflow.resolve import check_split
 from ei_automation.workflow.stale import stale_data, stale_metrics, stale_training
-from ei_automation.workflow.sync import check_split
 
 NAMED = 5
 """How many samples a sentence names."""
@@ -46,16 +46,24 @@ def verify(session: Session) -> list[Check]:
         raise NotFoundError(
             f"{session.folder / LOCK_NAME} records nothing yet", hint="run `eiauto reproduce` first"
         )
-    if not session.state_folder.joinpath("local").is_dir():
+    local = session.backend_name == "local"
+    if local and not session.state_folder.joinpath("local").is_dir() and _has_local_work(lock):
         raise NotFoundError(
             f"{session.folder} holds a record, but nothing to hold against it on this machine",
             hint="run `eiauto reproduce` first",
         )
     checks = [_check("manifest, dataset and impulse", stale_data(session, lock))]
-    checks += [*_seals(session, lock), *_samples(session, lock)]
+    checks += _seals(session, lock)
+    if local and _has_local_work(lock):
+        checks += _samples(session, lock)
     for split in sorted({*session.splits, *lock.splits}):
         checks += _split(session, lock, split)
     return checks
+
+
+def _has_local_work(lock: Lock) -> bool:
+    """Whether anything of the record was made here, so that there is something to hold against it."""
+    return not lock.splits or any(record.backend.name == "local" for record in lock.splits.values())
 
 
 def _check(name: str, problem: str, found: str = "as recorded") -> Check:
@@ -102,14 +110,25 @@ def _split(session: Session, lock: Lock, split: str) -> Iterator[Check]:
     yield _check(
         f"split {split}", check_split(session, lock, split), "no group is cut, every label is on both sides"
     )
+    made_by = record.backend.name
+    if made_by != session.backend_name or split not in session.active_splits:
+        yield Check(
+            f"training on split {split}", True, f"made with --backend {made_by}, and not checked by this one"
+        )
+    else:
+        yield from _live(session, lock, split, record)
+    for deployment in record.deployments:
+        yield _check(deployment.file, _deployment(session.folder, deployment, record), "holds the recorded model")
+
+
+def _live(session: Session, lock: Lock, split: str, record: SplitRecord) -> Iterator[Check]:
+    """What the backend holds of a split."""
     with session.open_backend(split) as backend:
         stored = {(sample.sha256, sample.label, sample.category) for sample in backend.list_samples()}
         wanted = {(s.sha256, s.label, s.categories.get(split)): s.name for s in lock.samples}
         differing = sorted(name for key, name in wanted.items() if key not in stored)
         yield _listing(f"{session.backend_name} project, split {split}", differing, len(wanted), "not as recorded")
         yield from _training(session, backend, split, record)
-    for deployment in record.deployments:
-        yield _check(deployment.file, _deployment(session.folder, deployment, record), "holds the recorded model")
 
 
 def _training(session: Session, backend: Backend, split: str, record: SplitRecord) -> Iterator[Check]:
@@ -150,6 +169,8 @@ def _deployment(folder: Path, record: DeploymentRecord, split: SplitRecord) -> s
     if sha256_file(path) != record.sha256:
         return "altered; run `eiauto deploy`"
     trained = {model.sha256 for model in split.training.models.values()} if split.training else set()
+    if not record.model_sha256:  # compiled code: there is no model in it to be compared
+        return ""
     if record.model_sha256 not in trained:
         return "it was built from an older model; run `eiauto deploy`"
     try:

@@ -9,7 +9,7 @@ import click
 
 from ei_automation.cli.options import json_option
 from ei_automation.cli.output import OUTPUT
-from ei_automation.settings import ENVIRONMENT, FOREIGN_ENVIRONMENT, SECRETS, Setting, Settings
+from ei_automation.settings import ENVIRONMENT, FOREIGN_ENVIRONMENT, SECRETS, STUDIO, Setting, Settings
 
 
 @click.group()
@@ -25,7 +25,7 @@ def show() -> None:
     if OUTPUT.json_mode:
         OUTPUT.document({"settings": [asdict(setting) for setting in shown]})
         return
-    manual = ENVIRONMENT | FOREIGN_ENVIRONMENT
+    manual = ENVIRONMENT | STUDIO | FOREIGN_ENVIRONMENT
     OUTPUT.table(
         "", ("setting", "value", "from", "meaning"), [(s.name, s.value, s.origin, manual[s.name]) for s in shown]
     )

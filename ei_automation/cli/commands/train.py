@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from ei_automation.cli.options import (
     weights_option,
 )
 from ei_automation.cli.output import OUTPUT
+
+if TYPE_CHECKING:
+    from ei_automation.schema.lock import TrainingRecord
 
 
 @click.command()
@@ -36,13 +40,21 @@ def train(project: Path, split: str, backend: str, weights: Path | None) -> None
     if OUTPUT.json_mode:
         OUTPUT.document({"unchanged": outcome.unchanged, "training": record.model_dump(mode="json")})
         return
-    best = record.curves.best_cycle
-    OUTPUT.line(
-        f"{'Unchanged: trained' if outcome.unchanged else 'Trained'} on {record.training_count:,} samples;"
-        f" best cycle {best + 1} of {len(record.curves.loss)}, validation accuracy"
-        f" {record.curves.validation_accuracy[best]:.1%} ({record.validation_count:,} samples, in training)"
-    )
+    OUTPUT.line(f"{'Unchanged: trained' if outcome.unchanged else 'Trained'} on {_summary(record)}")
     for variant, model in sorted(record.models.items()):
         OUTPUT.line(f"{variant}: {model.size_bytes:,} bytes, SHA-256 {model.sha256}")
-    if record.weights and record.weights.sha256 is None:
+    if record.weights and record.weights.source == "none":
         OUTPUT.line('trained from scratch: weights = "none"')
+
+
+def _summary(record: TrainingRecord) -> str:
+    """How many samples, and the best cycle where the backend tells the curves."""
+    curves = record.curves
+    if not curves.validation_accuracy:
+        return f"{record.training_count:,} samples, validated on {record.validation_count:,}"
+    best = curves.best_cycle
+    return (
+        f"{record.training_count:,} samples; best cycle {best + 1} of {len(curves.validation_accuracy)},"
+        f" validation accuracy {curves.validation_accuracy[best]:.1%} ({record.validation_count:,} samples, in"
+        " training)"
+    )
