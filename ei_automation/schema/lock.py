@@ -118,7 +118,7 @@ class DeploymentRecord(StrictModel):
     sha256: str
     model_sha256: str
     """Of the .tflite inside; empty where the artifact holds none (compiled code)."""
-    version: int | None = None
+    version: int | None = Field(default=None, exclude_if=lambda value: value is None)
     """Studio's number of the build; None on the local backend, which counts anew on every machine."""
 
 
@@ -136,7 +136,8 @@ class BackendRecord(StrictModel):
 class SplitRecord(StrictModel):
     """What was trained and measured on one split."""
 
-    backend: BackendRecord = BackendRecord()
+    backend: BackendRecord = Field(default=BackendRecord(), exclude_if=lambda value: value.name == "local")
+    """Not written for the local backend, so that its lock names no place."""
     training: TrainingRecord | None = None
     metrics: list[Metrics] = Field(default_factory=list)
     deployments: list[DeploymentRecord] = Field(default_factory=list)

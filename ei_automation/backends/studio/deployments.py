@@ -157,7 +157,7 @@ def _check_buildable(target: LiveTarget, request: BuildRequest) -> None:
         )
     if request.firmware_version and FIRMWARE_PARAMETER not in target.parameters:
         raise UsageError(
-            f"Studio chooses the script of {target.format} itself, not by firmware_version {request.firmware_version}",
+            f"Studio chooses the script of {target.format} itself, not by the version {request.firmware_version}",
             hint='leave firmware_version out, or build it with backend = "local"',
         )
 
