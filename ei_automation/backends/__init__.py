@@ -81,6 +81,29 @@ def open_backend(name: str, options: BackendOptions) -> Backend:
     raise UsageError(f"no backend is called {name!r}", hint=f"known: {', '.join(BACKENDS)}")
 
 
+def check_studio(studio: StudioSettings, patience_s: float) -> str:
+    """Ask Studio whose the key is, and refuse one that may not do everything.
+
+    Args:
+        studio: How to reach it.
+        patience_s: How long a failure that may pass is tried again.
+
+    Returns:
+        The project in words.
+
+    Raises:
+        SettingsError: No key, or one that is refused or may not train.
+        NetworkError: Studio cannot be reached.
+    """
+    from ei_automation.backends.studio.account import project_of, require_admin
+    from ei_automation.backends.studio.client import StudioClient
+
+    with StudioClient(studio, patience_s=patience_s) as client:
+        project_id = project_of(client)
+        require_admin(client, project_id)
+    return f"admin of project {project_id} at {studio.api_endpoint}"
+
+
 def read_published(studio: StudioSettings, reference: str) -> PublicProject:
     """Read a published project of Studio, or one that the key may read.
 

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
+from ei_automation.backends import check_studio
+from ei_automation.errors import EiautoError
 from ei_automation.settings import FOREIGN_ENVIRONMENT, Settings
 
 GIGABYTE = 1 << 30
 LOW_DISK_BYTES = 2 * GIGABYTE
+STUDIO_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,10 @@ class Diagnosis:
 
 
 def doctor(settings: Settings, environment: Mapping[str, str] | None = None) -> list[Diagnosis]:
-    """Look at Python, the extras, the cache, the weights and the credentials; nothing is imported or changed."""
+    """Look at Python, the extras, the cache, the weights and the credentials; nothing heavy is imported.
+
+    Where an Edge Impulse key is set, Studio is asked what it may do, unless the settings say offline.
+    """
     given = os.environ if environment is None else environment
     return [
         Diagnosis("python", "ok", sys.version.split()[0]),
@@ -41,7 +47,10 @@ def doctor(settings: Settings, environment: Mapping[str, str] | None = None) -> 
         _extra("kaggle", "kaggle", "fetching Kaggle data sets"),
         _folder("cache", settings.cache_folder),
         _weights(settings),
+        _extra("python-socketio", "studio", "--backend studio", module="socketio"),
+        _extra("starlette", "studio", "the local Studio"),
         _kaggle_credentials(given),
+        _studio(settings),
         Diagnosis("cores", "ok", str(os.cpu_count())),
     ]
 
@@ -73,6 +82,20 @@ def _weights(settings: Settings) -> Diagnosis:
     if names:
         return Diagnosis("weights", "ok", f"{len(names)} in {folder}")
     return Diagnosis("weights", "missing", f"none in {folder} yet; downloaded when a transfer learning needs them")
+
+
+def _studio(settings: Settings) -> Diagnosis:
+    name = "edge impulse key"
+    if not settings.studio.api_key:
+        return Diagnosis(
+            name, "missing", "none; --backend studio needs EI_API_KEY: a key with the role admin"
+        )
+    if settings.offline:
+        return Diagnosis(name, "ok", "set; not looked at, since EIAUTO_OFFLINE is set")
+    try:
+        return Diagnosis(name, "ok", check_studio(settings.studio, STUDIO_PATIENCE_S))
+    except EiautoError as error:
+        return Diagnosis(name, "problem", f"{error}; {error.hint}" if error.hint else str(error))
 
 
 def _kaggle_credentials(environment: Mapping[str, str]) -> Diagnosis:

@@ -73,6 +73,20 @@ def test_reproduce_gives_the_bytes_of_the_local_backend(cli: Cli, account, proje
     assert_no_key(project, account.api_key)
 
 
+def test_a_firmware_version_gets_a_script_of_its_own(cli, account, project):
+    with (project / "project.toml").open("a") as stream:
+        stream.write('\n[[deployments]]\nformat = "openmv"\nfirmware_version = "4.5.5"\n')
+    assert cli("reproduce", project, "--backend", "studio") == 0, cli.err
+    deployments = json.loads((project / "project.lock.json").read_text())["splits"]["main"]["deployments"]
+    openmv = {item["firmware_version"]: item for item in deployments if item["format"] == "openmv"}
+    assert set(openmv) == {"", "4.5.5"}
+    assert len({item["sha256"] for item in openmv.values()}) == 2
+    assert len({item["version"] for item in openmv.values()}) == 2
+    assert cli("deploy", project, "--backend", "studio") == 0, cli.err
+    again = json.loads((project / "project.lock.json").read_text())["splits"]["main"]["deployments"]
+    assert again == deployments
+
+
 def assert_no_key(folder, key):
     """No file of a project holds the key, in a zip or out of it."""
     for path in folder.rglob("*"):

@@ -18,7 +18,7 @@ def project_of(client: StudioClient) -> int:
     """
     if client.settings.project_id is not None:
         return client.settings.project_id
-    return _key_project(client)[0]
+    return key_project(client)[0]
 
 
 def require_admin(client: StudioClient, project_id: int) -> None:
@@ -27,10 +27,10 @@ def require_admin(client: StudioClient, project_id: int) -> None:
     Raises:
         SettingsError: It is refused, of another project, or of another role.
     """
-    key_project, role = _key_project(client)
-    if key_project != project_id:
+    own, role = key_project(client)
+    if own != project_id:
         raise SettingsError(
-            f"EI_PROJECT_ID is {project_id} and the API key is of project {key_project}",
+            f"EI_PROJECT_ID is {project_id} and the API key is of project {own}",
             hint=f"use a key of project {project_id}, or leave EI_PROJECT_ID out",
         )
     if role and role != ROLE:
@@ -40,7 +40,7 @@ def require_admin(client: StudioClient, project_id: int) -> None:
         )
 
 
-def _key_project(client: StudioClient) -> tuple[int, str]:
+def key_project(client: StudioClient) -> tuple[int, str]:
     """The key's project and role; the role is empty where an older server does not tell it."""
     try:
         info = client.get("/api/projects/api-key-info")

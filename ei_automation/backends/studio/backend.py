@@ -45,7 +45,6 @@ class StudioBackend(Backend):
 
     name = "studio"
     mirrors = False
-    one_split = True
 
     def __init__(self, options: BackendOptions) -> None:
         if options.studio is None:
@@ -184,11 +183,11 @@ class StudioBackend(Backend):
             if job.job_id < current.job_id:
                 break
             try:
-                version = deployments.build_of_job(self._client, self._project_id, job.job_id).version
+                made = deployments.build_of_job(self._client, self._project_id, job.job_id)
             except (NotFoundError, VerificationError):
                 continue
-            if version in fitting:
-                self._builds[job.job_id] = (version, request)
+            if made.version in fitting and made.firmware_version == request.firmware_version:
+                self._builds[job.job_id] = (made.version, request)
                 return job.job_id
         return None
 
@@ -311,7 +310,8 @@ class StudioBackend(Backend):
         if build_job_id not in self._builds:
             made = deployments.build_of_job(self._client, self._project_id, build_job_id)
             variant: ModelVariant = "float32" if made.variant == "float32" else "int8"
-            self._builds[build_job_id] = (made.version, BuildRequest(made.format, made.engine, variant))
+            wanted = BuildRequest(made.format, made.engine, variant, made.firmware_version)
+            self._builds[build_job_id] = (made.version, wanted)
         version, request = self._builds[build_job_id]
         fetched = deployments.fetch_build(
             self._client, self._project_id, version, request, folder, project_name=self._options.project

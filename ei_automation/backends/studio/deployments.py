@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class HistoricBuild:
         created: When; None where Studio does not say.
         stale: Whether model, impulse or thresholds changed since.
         by_public: Whether somebody else asked for it, as everybody may of a public project.
+        firmware_version: Of the board that its script is for; only a job tells it, and only of the local Studio.
     """
 
     version: int
@@ -78,6 +79,7 @@ class HistoricBuild:
     created: datetime | None
     stale: bool
     by_public: bool
+    firmware_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -251,9 +253,10 @@ def build_of_job(client: StudioClient, project_id: int, job_id: int) -> Historic
     if not job.get("finishedSuccessful") or started is None or ended is None:
         raise NotFoundError(f"job {job_id} is no successful build")
     builds = [build for build in history(client, project_id) if build.created and not build.by_public]
-    version = metadata.get("deploymentVersion") if isinstance(metadata := job.get("metadata"), Mapping) else None
-    if told := [build for build in builds if build.version == version]:
-        return told[0]
+    metadata = _mapping(job.get("metadata"))
+    firmware = str(_mapping(metadata.get("parameters")).get(FIRMWARE_PARAMETER) or "")
+    if told := [build for build in builds if build.version == metadata.get("deploymentVersion")]:
+        return replace(told[0], firmware_version=firmware)
     during = [build for build in builds if build.created and started <= build.created <= ended]
     first, last = started - BUILD_SLACK, ended + BUILD_SLACK
     matching = during or [build for build in builds if build.created and first <= build.created <= last]
@@ -277,6 +280,10 @@ def _historic(row: Mapping[str, Any]) -> HistoricBuild:
         stale=bool(row.get("impulseHasChangedSinceDeployment") or row.get("impulseIsDeleted")),
         by_public=bool(row.get("createdByBuildPublicDeploymentJob")),
     )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _time(value: Any) -> datetime | None:

@@ -46,7 +46,7 @@ class Limits:
     """
 
     connections: int = 32
-    first_connections: int = 8
+    first_connections: int = 6
     files: int = BATCH_FILES
     body_bytes: int = 2 << 20
     tries: int = 4

@@ -212,7 +212,7 @@ def test_a_server_that_is_down_ends_it_when_patience_does(trouble: PassingError,
         raise trouble
 
     with pytest.raises(NetworkError, match="no sample could be stored"):
-        transfer([plain(n) for n in range(count)], answer, patience_s=0.6)
+        transfer([plain(n) for n in range(count)], answer, patience_s=0.25)
     assert len(calls) < 40
 
 

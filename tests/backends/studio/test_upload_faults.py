@@ -17,7 +17,7 @@ from tests.backends.studio.parts import BRISK, Uploader, as_live, client_of, con
 from tests.studio_server.conftest import official_client, start, studio  # noqa: F401 - fixtures
 
 FILES = "/files$"
-SMALL = replace(BRISK, files=4, first_connections=3)
+SMALL = replace(BRISK, files=4, first_connections=3, least_answer_s=0.5)
 """More requests, for more that can go wrong."""
 
 
@@ -41,12 +41,12 @@ def uploader(studio: RunningStudio) -> Iterator[Uploader]:  # noqa: F811
         pytest.param(Rule(path=FILES, every=5, reset="after"), id="reset after storing"),
         pytest.param(Rule(path=FILES, first=3, reset="after"), id="all at first lost after storing"),
         pytest.param(Rule(path=FILES, nth=5, hang=True), id="one hangs"),
-        pytest.param(Rule(path=FILES, delay_ms=120), id="slow answers"),
-        pytest.param(Rule(path=FILES, file_delay_ms=10), id="slow one after the other"),
+        pytest.param(Rule(path=FILES, delay_ms=40), id="slow answers"),
+        pytest.param(Rule(path=FILES, file_delay_ms=4), id="slow one after the other"),
         pytest.param(Rule(path=FILES, probability=0.5, seed=4, reset="after"), id="half of all answers lost"),
-        pytest.param(Rule(operation="list_samples", first=2, status=500), id="listing fails at first"),
-        pytest.param(Rule(operation="list_samples", after=1, first=2, reset="during"), id="second listing is cut"),
-        pytest.param(Rule(connection_delay_ms=100), id="slow connections"),
+        pytest.param(Rule(operation="list_samples", first=1, status=500), id="listing fails at first"),
+        pytest.param(Rule(operation="list_samples", after=1, first=1, reset="during"), id="second listing is cut"),
+        pytest.param(Rule(connection_delay_ms=40), id="slow connections"),
     ],
 )
 def test_nothing_is_lost_and_nothing_is_twice(
@@ -56,7 +56,7 @@ def test_nothing_is_lost_and_nothing_is_twice(
     rule: Rule,
 ) -> None:
     studio.studio.faults.add([rule])
-    samples = make_samples(tmp_path, 60)
+    samples = make_samples(tmp_path, 40)
     report = uploader(samples)
     assert report.failed == {}
     assert set(report.added) == {sample.name for sample in samples}
@@ -150,7 +150,7 @@ def test_what_cannot_go_well_ends_with_its_error_and_can_be_continued(
 ) -> None:
     samples = make_samples(tmp_path, 40)
     studio.studio.faults.add([rule])
-    brief = replace(SMALL, patience_s=0.7, answer_s=0.4, least_answer_s=0.4)
+    brief = replace(SMALL, patience_s=0.3, answer_s=0.25, least_answer_s=0.25)
     with pytest.raises(error) as caught:
         Uploader(uploader.client, uploader.project_id, brief)(samples)
     assert caught.value.exit_code == code
