@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -26,6 +27,7 @@ SHORT_HASH = 12
 BOXES_FILE = "bounding_boxes.labels"
 """Name of the file that carries bounding boxes beside the images of a POST."""
 
+_CATEGORIES: Mapping[object, Category] = {category.value: category for category in Category}
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SHORT_IN_NAME = re.compile(r"\.([0-9a-f]{12})(?=\.|$)")
 
@@ -68,17 +70,22 @@ def identify(row: Mapping[str, Any]) -> str | None:
         hash, which is the file's where the file was stored as it is. None where nothing can be told.
     """
     own = str(row.get("sha256Hash") or "")
-    marked: list[str] = _HASH.findall(str(_metadata(row).get(METADATA_SHA256, "")))
-    if not marked:
-        ours = METADATA_SHA256 in _metadata(row)
-        return own if _HASH.fullmatch(own) and not ours else None
-    short = set(_SHORT_IN_NAME.findall(str(row.get("filename", ""))))
-    named = [sha256 for sha256 in dict.fromkeys(marked) if sha256[:SHORT_HASH] in short]
+    metadata = _metadata(row)
+    if METADATA_SHA256 not in metadata:
+        return own if _HASH.fullmatch(own) else None
+    marked = _by_start(str(metadata[METADATA_SHA256]))
+    named = {marked[short] for short in _SHORT_IN_NAME.findall(str(row.get("filename", ""))) if short in marked}
     if len(named) == 1:
-        return named[0]
-    if own in marked:
+        return named.pop()
+    if own in marked.values():
         return own
-    return marked[0] if len(set(marked)) == 1 else None
+    return next(iter(marked.values())) if len(marked) == 1 else None
+
+
+@lru_cache(maxsize=256)
+def _by_start(hashes: str) -> dict[str, str]:
+    """Hashes of our metadata by their starts; read once for the samples of a POST, which are listed together."""
+    return {sha256[:SHORT_HASH]: sha256 for sha256 in _HASH.findall(hashes)}
 
 
 def stored_sample(row: Mapping[str, Any]) -> StoredSample | None:
@@ -87,17 +94,17 @@ def stored_sample(row: Mapping[str, Any]) -> StoredSample | None:
     Args:
         row: Studio's Sample.
     """
-    sha256 = identify(row)
-    if sha256 is None or row.get("category") not in tuple(Category):
+    sha256, category = identify(row), _CATEGORIES.get(row.get("category"))
+    if sha256 is None or category is None:
         return None
     return StoredSample(
         sample_id=int(row["id"]),
         name=str(row["filename"]).replace(f".{sha256[:SHORT_HASH]}", "", 1),
         sha256=sha256,
         label=str(row["label"]),
-        category=Category(row["category"]),
+        category=category,
         group=str(_metadata(row).get(METADATA_GROUP, "")),
-        bounding_boxes=boxes_from(row.get("boundingBoxes") or ()),
+        bounding_boxes=boxes_from(row["boundingBoxes"]) if row.get("boundingBoxes") else (),
     )
 
 

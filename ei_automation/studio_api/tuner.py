@@ -9,11 +9,9 @@ alternatives too is concluded, not documented.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, get_args
-
-from pydantic import ValidationError
 
 from ei_automation.errors import UsageError
 from ei_automation.schema.metrics import VARIANTS, EvaluationCategory, ModelVariant
@@ -65,38 +63,6 @@ def optimize_config(config: TunerConfig) -> dict[str, Any]:
         "maxTotalTrainingTime": config.max_total_training_time_s,
     }
     return _without_none(**body, **_search_space(config))
-
-
-def tuner_config_from(value: Mapping[str, Any]) -> TunerConfig:
-    """What an `OptimizeConfig` asks for: the other way, for what `optimize_config` makes.
-
-    Raises:
-        UsageError: It has a search space or a value that `[tuner]` cannot say.
-    """
-    device = value.get("targetDevice") or {}
-    template = value.get("searchSpaceTemplate")
-    said = {
-        "name": value.get("name"),
-        "target_device": _without_none(
-            name=device.get("name"), ram_bytes=device.get("ram"), rom_bytes=device.get("rom")
-        ),
-        "target_latency_ms": value.get("targetLatency"),
-        "max_trials": value.get("tuningMaxTrials"),
-        "workers": value.get("tuningWorkers"),
-        "training_cycles": value.get("trainingCycles"),
-        "algorithm": value.get("tuningAlgorithm"),
-        "precision": value.get("optimizationPrecision"),
-        "compilers": value.get("compiler"),
-        "objectives": value.get("optimizationObjectives"),
-        "early_stopping": value.get("earlyStopping"),
-        "max_total_training_time_s": _whole(value.get("maxTotalTrainingTime")),
-        "template": template.get("identifier") if isinstance(template, Mapping) else None,
-        "space": None if template else [_space_from(item) for item in value.get("space") or ()],
-    }
-    try:
-        return TunerConfig.model_validate(_without_none(**said))
-    except ValidationError as error:
-        raise UsageError(f"this tuner configuration cannot be said in [tuner]: {_first(error)}") from error
 
 
 def trial_from(row: Mapping[str, Any]) -> Trial:
@@ -170,61 +136,6 @@ def _network(filters: Sequence[int], neurons: int, dropout_ratio: float) -> list
     if neurons:
         layers.append({"type": "dense", "neurons": neurons})
     return [*layers, {"type": "dropout", "dropoutRate": dropout_ratio}]
-
-
-def _space_from(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A `TunerSpaceImpulse` as fields of a `TunerSpace`."""
-    inputs = _only("inputBlocks", value.get("inputBlocks") or [])
-    dsp = _only("dspBlocks", value.get("dspBlocks") or [])
-    learn = _only("learnBlocks", [block for group in value.get("learnBlocks") or [] for block in group])
-    return _without_none(
-        image_sizes=_tuples(inputs.get("dimension")),
-        resize_modes=inputs.get("resizeMode"),
-        channels=dsp.get("channels"),
-        learn_block=learn.get("type"),
-        learning_rates=learn.get("learningRate"),
-        training_cycles=learn.get("trainingCycles"),
-        batch_sizes=learn.get("batchSize"),
-        augmentations=learn.get("augmentationPolicyImage"),
-        visual_layers=learn.get("model"),
-        neurons=learn.get("denseNeurons"),
-        dropout_ratios=learn.get("dropout"),
-    ) | _networks_from(learn.get("visualLayers") or [])
-
-
-def _only(key: str, blocks: list[Any]) -> Mapping[str, Any]:
-    if len(blocks) != 1:
-        raise UsageError(f"a search space with {len(blocks)} {key} cannot be said in [tuner]; one is expected")
-    return _mapping(blocks[0])
-
-
-def _networks_from(networks: Iterable[Any]) -> dict[str, Any]:
-    """Which filters, dense units and dropouts the alternative networks are made of, in their order."""
-    alternatives = [_mappings(layers) for layers in networks]
-    if not alternatives:
-        return {}
-    return {
-        "conv2d_filters": _distinct(tuple(_values(layers, "conv2d", "neurons")) for layers in alternatives),
-        "neurons": _distinct(next(_values(layers, "dense", "neurons"), 0) for layers in alternatives),
-        "dropout_ratios": _distinct(
-            next(_values(layers, "dropout", "dropoutRate"), 0.0) for layers in alternatives
-        ),
-    }
-
-
-def _tuples(value: Any) -> Any:
-    """JSON's lists of lists as what a strict model takes; anything else as it is, for the model to refuse."""
-    return (
-        [tuple(item) if isinstance(item, list) else item for item in value] if isinstance(value, list) else value
-    )
-
-
-def _distinct(values: Iterable[Any]) -> list[Any]:
-    return list(dict.fromkeys(values))
-
-
-def _values(layers: Iterable[Mapping[str, Any]], kind: str, key: str) -> Iterator[Any]:
-    return (layer.get(key) for layer in layers if layer.get("type") == kind)
 
 
 # Trials
@@ -325,8 +236,3 @@ def _whole(value: Any) -> int | None:
 def _ratio(value: Any) -> float | None:
     number = _number(value)
     return number if number is not None and 0 <= number <= 1 else None
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

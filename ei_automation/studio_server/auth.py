@@ -17,6 +17,7 @@ from ei_automation.studio_server.database import Database
 from ei_automation.studio_server.operations import Operation
 
 if TYPE_CHECKING:
+    from ei_automation.studio_server.project_rows import ProjectRow
     from ei_automation.studio_server.studio import Studio
 
 TABLES = "CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
@@ -144,13 +145,15 @@ def check(studio: Studio, operation: Operation, key: Key | None, path: Mapping[s
         path: Values in its path.
 
     Raises:
-        RefusalError: With the status 401 or 403.
+        RefusalError: With the status 401 or 403; with 200 where somebody who may everything names no project.
     """
     if operation.name in NEEDS_NOBODY:
         return
     if key is None:
         raise RefusalError(INVALID_KEY, 401)
     project = path.get("projectId")
+    if key.project_id is None and project is not None and _project(studio, project) is None:
+        raise RefusalError("No project found with this ID")
     if key.project_id is None or operation.name in ANY_KEY:
         return
     if project is not None and project != str(key.project_id):
@@ -187,8 +190,13 @@ def may_ingest(key: Key | None) -> int:
 
 
 def _is_public(studio: Studio, project: str) -> bool:
-    found = [row for row in studio.projects.all() if str(row.project_id) == project]
-    return bool(found) and found[0].public
+    row = _project(studio, project)
+    return row is not None and row.public
+
+
+def _project(studio: Studio, number: str) -> ProjectRow | None:
+    """A project by its number as addresses have it; None where there is none."""
+    return next((row for row in studio.projects.all() if str(row.project_id) == number), None)
 
 
 def _cookie(text: str) -> str:

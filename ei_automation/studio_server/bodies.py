@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -15,6 +17,7 @@ from starlette.types import Message, Receive, Scope
 
 from ei_automation.studio_server.call import File, RefusalError, Upload
 from ei_automation.studio_server.multipart import harmless_name
+from ei_automation.studio_server.strict_json import read_strictly
 
 MOST_JSON_BYTES = 8 << 20
 MOST_FORM_BYTES = 100 << 20
@@ -22,9 +25,21 @@ MOST_FORM_PARTS = 1000
 
 
 def envelope(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """JSON as a response. NaN in it is a bug: no client reads it."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(text.encode("utf-8", "replace"), status, headers, "application/json")
+    """JSON as a response. NaN in it is a bug; it travels as null, which the official schemas refuse."""
+    try:
+        text = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # text that is no Unicode, or a number of more than 64 bits
+        plain = json.dumps(_without_nan(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = plain.encode("utf-8", "replace")
+    return Response(text, status, headers, "application/json")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def refusal(words: str, status: int = 200) -> Response:
@@ -89,8 +104,8 @@ async def read_json(request: Request, kinds: tuple[type, ...] = (dict,)) -> Any:
     if not body:
         return {}
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
+        content = read_strictly(body)
+    except ValueError:
         raise RefusalError("The body is not JSON", 400) from None
     if not isinstance(content, kinds):
         raise RefusalError("The body is not a JSON object", 400)

@@ -120,11 +120,11 @@ def _begin(studio: Studio, project_id: int, request: BuildRequest, *, by_public:
 
 
 def _finish(studio: Studio, project_id: int, version: int, request: BuildRequest, talk: JobTalk) -> None:
-    """Build it and keep it."""
-    target = TARGETS[request.format]
+    """Build it and keep it. A training may have ended since its number was taken: what counts is what is now."""
+    target, state = TARGETS[request.format], made_of(studio, project_id)
     content = build_files(studio, project_id, version, replace(request, format=target.builds), talk)
     name = f"{_slug(studio.projects.info(project_id).name)}-{request.format}-v{version}-impulse-#{IMPULSE_ID}.zip"
-    studio.deployments.finish(project_id, version, content, filename=name, job_id=talk.job_id)
+    studio.deployments.finish(project_id, version, content, filename=name, job_id=talk.job_id, made_of=state)
     talk.line(f"Built deployment version {version}: {target.name}, {len(content)} bytes")
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ei_automation.schema.metrics import ModelVariant
     from ei_automation.studio_server.studio import Studio
 
-"""Name of the parameter that says which firmware a board has; Studio has no word for it."""
 DOCS_URL = "https://docs.edgeimpulse.com/"
 NOT_OFFERED = (
     "EonCompiler",
@@ -45,7 +44,6 @@ class StudioTarget:
         name: For people; says what is built where Studio builds something else under this format.
         builds: Format of the local target that is built.
         variants: What a model may be.
-        parameters: What else can be said; name to what it is for.
     """
 
     format: str

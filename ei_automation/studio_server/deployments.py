@@ -118,7 +118,9 @@ class Deployments:
             )
         return int(version)
 
-    def finish(self, project_id: int, version: int, content: bytes, *, filename: str, job_id: int) -> None:
+    def finish(
+        self, project_id: int, version: int, content: bytes, *, filename: str, job_id: int, made_of: str
+    ) -> None:
         """Keep a built file; listed from now on.
 
         Args:
@@ -127,12 +129,13 @@ class Deployments:
             content: The file.
             filename: For its download.
             job_id: The job that built it.
+            made_of: Fingerprint of what it was built from.
         """
         write_atomically(self._place(project_id, version), content, doing=DOING)
         self._database.query(
-            "UPDATE deployments SET job_id = ?, created = ?, filename = ?, sha256 = ?"
+            "UPDATE deployments SET job_id = ?, created = ?, filename = ?, sha256 = ?, made_of = ?"
             " WHERE project_id = ? AND version = ?",
-            (job_id, time.time(), filename, sha256_bytes(content), project_id, version),
+            (job_id, time.time(), filename, sha256_bytes(content), made_of, project_id, version),
         )
 
     def history(self, project_id: int, deployment_format: str | None = None) -> list[Deployment]:

@@ -68,8 +68,9 @@ def _free_path(row: SampleRow, taken: Counter[str], *, label_in_name: bool) -> s
     stem = f"{row.label}.{row.filename}" if label_in_name and row.label else row.filename
     stem = PurePosixPath(stem.replace("/", "_").replace("\\", "_")).name or "sample"
     path = f"{row.category}/{stem}{row.extension}"
-    if taken[path.casefold()]:
-        path = f"{row.category}/{stem}.{row.sample_id}{row.extension}"
+    while taken[path.casefold()]:
+        stem = f"{stem}.{row.sample_id}"
+        path = f"{row.category}/{stem}{row.extension}"
     taken[path.casefold()] += 1
     return path
 

@@ -30,6 +30,8 @@ TRANSPORT = "eiauto.transport"
 """Name of the scope's extension with the connection's transport; `serve` puts it there."""
 HANG_LOOK_S = 0.1
 FLUSH_S = 0.05
+WITHOUT_BODY = (204, 304)
+"""Statuses whose answers end with their head (RFC 9110, 15.3.5 and 15.4.5)."""
 
 
 class FaultyApp:
@@ -104,7 +106,7 @@ class FaultyApp:
             for message in answer:
                 await send(message)
             return
-        if resets[0] == "during":
+        if resets[0] == "during" and answer:
             await send(answer[0])
             await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
             await asyncio.sleep(FLUSH_S)
@@ -132,6 +134,8 @@ def _said(rule: Rule) -> Response:
     """The answer of a rule with a status."""
     assert rule.status is not None
     headers = {} if rule.retry_after_s is None else {"retry-after": str(rule.retry_after_s)}
+    if rule.status in WITHOUT_BODY:
+        return Response(status_code=rule.status, headers=headers)
     if rule.body is not None:
         return Response(rule.body, rule.status, headers, "text/html")
     return envelope({"success": False, "error": rule.error}, rule.status, headers)

@@ -109,6 +109,12 @@ class Rule(StrictModel):
                 "a rule does one kind of thing: something to requests (status, reset, hang, delay_ms, "
                 "file_delay_ms), connection_delay_ms, fail_job, or drop_socket_after"
             )
+        if sum([self.status is not None, self.reset is not None, self.hang]) > 1:
+            raise ValueError("a rule has one of status, reset and hang")
+        if not self.of_requests and (self.path or self.operation or self.method):
+            raise ValueError("path, operation and method are about requests only")
+        if self.status is None and (self.retry_after_s is not None or self.body is not None):
+            raise ValueError("retry_after_s and body belong to a status")
         return self
 
     @property

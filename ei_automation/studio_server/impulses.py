@@ -92,10 +92,13 @@ class Impulses:
     def copy(self, from_id: int, to_id: int) -> None:
         """Make a project's impulse that of another: settings of the blocks, and what they have made.
 
+        Jobs that wait to work on the impulse before it can keep nothing, and its block numbers are not used again.
+
         What they have made names samples by their content, and models by their hash; the files in
         `learning.model_folder`, and the local backend's state, are for the caller to copy.
         """
         with self._database.transaction() as connection:
+            epoch, last = self.epoch(to_id) + 1, max(self.last_block(from_id), self.last_block(to_id))
             for table, columns in COPIED.items():
                 connection.execute(f"DELETE FROM {table} WHERE project_id = ?", (to_id,))
                 connection.execute(
@@ -103,6 +106,11 @@ class Impulses:
                     f" SELECT ?, {columns} FROM {table} WHERE project_id = ?",
                     (to_id, from_id),
                 )
+            connection.execute(
+                "INSERT INTO impulses VALUES (?, NULL, 0, ?, ?)"
+                " ON CONFLICT DO UPDATE SET last_block = excluded.last_block, epoch = excluded.epoch",
+                (to_id, last, epoch),
+            )
 
     # Blocks
 

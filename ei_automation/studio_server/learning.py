@@ -1,7 +1,7 @@
 """Features, training and testing by the local backend, and what is kept of them for the API.
 
-What a job found is kept beside the impulse (`Impulses.put`) when it succeeds, in terms of content hashes: a later
-change of samples or a running job takes nothing away from an answer, and nothing of an older impulse is left.
+What a job found is kept beside the impulse (`Impulses.keep`) when it succeeds, in terms of content hashes: a later
+change of samples takes nothing away from an answer, and nothing of an older impulse or training is left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ei_automation.files import write_atomically
 from ei_automation.schema.impulse import Impulse
 from ei_automation.schema.lock import MAIN_SPLIT
 from ei_automation.schema.metrics import VARIANTS
-from ei_automation.schema.sample import Category, Sample
+from ei_automation.schema.sample import Category, Sample, StoredSample
 from ei_automation.studio_api.impulse import impulse_from
 from ei_automation.studio_api.training import parameters_from
 from ei_automation.studio_server.impulses import FEATURE_SAMPLES, FEATURES, RESULTS, TESTING, TRAINING, Impulses
@@ -239,14 +239,14 @@ def test(workshop: Workshop, talk: JobTalk, learn_id: int) -> None:
         raise JobFailure("the impulse is not trained")
     impulses.drop(project_id, TESTING)
     with workshop.backend(project_id) as backend:
-        record = backend.training_record()
+        record, samples = backend.training_record(), backend.list_samples(Category.TESTING)
         if record is not None and record.model_dump(mode="json") == trained["record"]:
             follow(backend, backend.start_testing(confidence(impulses, project_id, learn_id)), talk)
             scores = _scores_of(backend)
         else:
             talk.line("The samples are not those of the training; testing the model that there is", "warn")
-            scores = _score_kept(workshop, talk, trained)
-        labels = {sample.sha256: sample.label for sample in backend.list_samples(Category.TESTING)}
+            scores = _score_kept(workshop, talk, trained, samples)
+    labels = {sample.sha256: sample.label for sample in samples}
     made = {
         "created": time.time(),
         "job": talk.job_id,
@@ -267,25 +267,24 @@ def _scores_of(backend: Backend) -> dict[ModelVariant, ScoresByHash]:
     return scores
 
 
-def _score_kept(workshop: Workshop, talk: JobTalk, trained: dict[str, Any]) -> dict[ModelVariant, ScoresByHash]:
+def _score_kept(
+    workshop: Workshop, talk: JobTalk, trained: Mapping[str, Any], samples: Sequence[StoredSample]
+) -> dict[ModelVariant, ScoresByHash]:
     """Scores of the testing samples by a model whose samples are no longer those of the project.
 
     Studio tests the model that there is; the local backend only one of today's samples.
     """
     from ei_automation.studio_server.scoring import score
 
-    rows = {
-        row.sha256: workshop.samples.content(row)
-        for row in learned_samples(workshop.samples, talk.project_id)
-        if row.category == Category.TESTING.value and row.label in trained["labels"]
-    }
+    hashes = [sample.sha256 for sample in samples if sample.label in trained["labels"]]
+    kept = workshop.samples.contents(talk.project_id)
     impulse = current_impulse(workshop.impulses, talk.project_id)
     if impulse is None:
         raise JobFailure("there is no impulse that can be tested")
-    contents = (path.read_bytes() for path in rows.values())
+    contents = (kept.place(sha256).read_bytes() for sha256 in hashes)
     found = score(kept_models(workshop.projects, talk.project_id, trained), impulse, contents)
-    talk.line(f"Tested {len(rows)} samples")
-    return {variant: dict(zip(rows, values.tolist(), strict=True)) for variant, values in found.items()}
+    talk.line(f"Tested {len(hashes)} samples")
+    return {variant: dict(zip(hashes, values.tolist(), strict=True)) for variant, values in found.items()}
 
 
 def follow(backend: Backend, job_id: int, talk: JobTalk, *, quiet: bool = False) -> None:

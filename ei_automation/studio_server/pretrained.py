@@ -30,7 +30,7 @@ SETTING = "pretrained-model"
 DOING = "storing a pretrained model"
 UNKNOWN = "RAM, ROM and latency are not measured by this local Studio"
 TENSOR_TYPES = ("int8", "uint8", "float32")
-TRAINING_KEY = "keras-"
+TRAINING_KEYS = ("keras-", "retrain")
 """How the keys of training jobs begin."""
 
 
@@ -171,7 +171,7 @@ def say(model: BroughtModel, info: Mapping[str, Any]) -> BroughtModel:
         UsageError: The model is not of this kind.
     """
     kind, labels = info["model"]["modelType"], info["model"].get("labels")
-    scores = model.outputs[0]["shape"][-1]
+    scores = ([1] + model.outputs[0]["shape"])[-1]
     if kind == "classification" and (len(model.outputs) != 1 or labels is None or len(labels) != scores):
         raise UsageError(f"Expected {scores} labels for this model, got {len(labels or ())}")
     if info["input"]["inputType"] == "image" and len(model.inputs[0]["shape"]) != 4:
@@ -185,7 +185,7 @@ def in_use(studio: Studio, project_id: int) -> BroughtModel | None:
     if model is None or not model.info or studio.impulses.modified(project_id) > model.said:
         return None
     trained = any(
-        job.successful and (job.finished or 0) > model.said and job.key.startswith(TRAINING_KEY)
+        job.successful and (job.finished or 0) > model.said and job.key.startswith(TRAINING_KEYS)
         for job in studio.workshop.jobs(project_id)
     )
     return None if trained else model
@@ -202,17 +202,25 @@ def classify(content: bytes, features: Sequence[float]) -> list[float]:
         The output's real numbers.
 
     Raises:
-        UsageError: There are more or fewer features than the model takes.
+        UsageError: There are more or fewer features than the model takes, or numbers that float32 does not have.
     """
     interpreter = open_interpreter(content)
     given, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     shape = tuple(int(side) for side in given["shape"])
     if len(features) != int(np.prod(shape)):
         raise UsageError(f"The model takes {int(np.prod(shape))} features, {len(features)} were given")
-    values = np.asarray(features, np.float32).reshape(shape)
+    try:
+        with np.errstate(over="ignore"):
+            values = np.asarray(features, np.float32).reshape(shape)
+    except OverflowError:
+        values = np.full(shape, np.inf, np.float32)
+    if not np.isfinite(values).all():
+        raise UsageError("A feature is too large for float32")
     interpreter.set_tensor(given["index"], Quantization.of(given).quantize(values))
     interpreter.invoke()
     output = Quantization.of(result).dequantize(interpreter.get_tensor(result["index"]))
+    if not np.isfinite(output).all():
+        raise UsageError("The model's output for these features is not a finite number")
     return [float(value) for value in output.reshape(-1)]
 
 

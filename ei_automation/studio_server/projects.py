@@ -39,6 +39,7 @@ ROLES = ("admin", "readonly", "ingestiononly", "ingestion_deployment")
 LEAST_KEY_CHARACTERS = 32
 """Of a key that somebody brings along, with `ei_`."""
 MOST_NAME_CHARACTERS = 1000
+MOST_TTL_S = 100 * 366 * 86400
 
 
 class Projects:
@@ -195,7 +196,7 @@ class Projects:
             development: It becomes the project's development key, in the place of the one before.
 
         Raises:
-            RefusalError: No such role, or not a key.
+            RefusalError: No such role, not a key, or a life of no or endless time.
         """
         self.info(project_id)
         if role not in ROLES:
@@ -208,11 +209,13 @@ class Projects:
             or not key.isprintable()
         ):
             raise RefusalError(f"API keys start with ei_ and have at least {LEAST_KEY_CHARACTERS} characters")
+        if ttl_s is not None and not 0 < ttl_s <= MOST_TTL_S:
+            raise RefusalError(f"The ttl is a number of seconds above 0, at most {MOST_TTL_S:,}")
         digest = sha256_bytes(key.encode())
         if digest in self._keys:
             raise RefusalError("This API key is in use")
         shown = key if development else f"ei_...{key[-4:]}"
-        expires = now + ttl_s if ttl_s else None
+        expires = None if ttl_s is None else now + ttl_s
         row = (project_id, _name(name), role, digest, shown, development, now, expires)
         with self._database.transaction() as connection:
             if development:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
 import re
 import secrets
@@ -21,6 +20,7 @@ from ei_automation.studio_server.call import RefusalError
 from ei_automation.studio_server.image_file import NotAnImageError, image_size
 from ei_automation.studio_server.multipart import Part, harmless_name, text_of
 from ei_automation.studio_server.samples import CATEGORIES, NewSample
+from ei_automation.studio_server.strict_json import read_strictly
 
 SPLIT = "split"
 """Category that leaves the choice between training and testing to the content."""
@@ -235,9 +235,14 @@ def _asked_label(headers: Mapping[str, str]) -> str | None:
         label = unquote_to_bytes(raw).decode().strip()
     except UnicodeDecodeError:
         label = text_of(raw).strip()
-    if len(label) > MOST_LABEL or any(ord(character) < 32 for character in label):
+    if not is_label(label):
         raise RefusalError(f"x-label has control characters, or more than {MOST_LABEL:,} characters", 400)
     return label or None
+
+
+def is_label(text: str) -> bool:
+    """Whether a label is short enough and has no control characters."""
+    return len(text) <= MOST_LABEL and all(ord(character) >= 32 for character in text)
 
 
 def _asked_metadata(text: str) -> Mapping[str, str]:
@@ -301,8 +306,8 @@ def _json(name: str, raw: bytes) -> dict[str, Any]:
 
 def _parsed(name: str, raw: bytes) -> Any:
     try:
-        return json.loads(text_of(raw))
-    except (ValueError, RecursionError):
+        return read_strictly(text_of(raw))
+    except ValueError:
         raise RefusalError(f"{name} is not JSON", 400) from None
 
 

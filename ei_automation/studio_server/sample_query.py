@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from ei_automation.studio_server.call import Call, RefusalError
 from ei_automation.studio_server.sample_filter import EVERYTHING, Filter, MetadataFilter, MetadataRule
 from ei_automation.studio_server.samples import CATEGORIES
+from ei_automation.studio_server.strict_json import read_strictly
 
 DISABLED = {"": None, "both": None, "enabled": False, "disabled": True}
 """Values of includeDisabled, and what `Filter.disabled` makes of them."""
@@ -43,8 +42,8 @@ def asked_filter(call: Call) -> Filter:
         exclude_ids=_ids(call, "excludeIds") or (),
         min_id=call.asked_number("minId"),
         max_id=call.asked_number("maxId"),
-        min_date=_moment(call, "minDate"),
-        max_date=_moment(call, "maxDate"),
+        min_date=call.asked_moment("minDate"),
+        max_date=call.asked_moment("maxDate"),
         min_label=_number(call, "minLabel"),
         max_label=_number(call, "maxLabel"),
         disabled=DISABLED[_choice(call, "includeDisabled", tuple(DISABLED))],
@@ -78,24 +77,12 @@ def _ids(call: Call, name: str) -> tuple[int, ...] | None:
     if text in ("", "null"):
         return None
     try:
-        value = json.loads(text if text.startswith("[") else f"[{text}]")
+        value = read_strictly(text if text.startswith("[") else f"[{text}]")
     except ValueError:
         value = None
     if not isinstance(value, list) or not all(type(number) is int for number in value):
         raise RefusalError(f"{name} is not a list of sample ids")
     return tuple(value)
-
-
-def _moment(call: Call, name: str) -> float | None:
-    """Seconds since 1970. A plus sign that was not encoded arrives as a space."""
-    text = call.query.get(name, "").replace(" ", "+")
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise RefusalError(f"{name} is not a date") from None
 
 
 def _number(call: Call, name: str) -> float | None:

@@ -189,14 +189,16 @@ class Samples:
         Returns:
             How many.
         """
-        hashes = self._database.query("SELECT DISTINCT sha256 FROM samples WHERE project_id = ?", (from_id,))
+        those = "project_id = ? AND id <= ?"  # a sample that comes meanwhile has no content there yet
+        ((last,),) = self._database.query("SELECT coalesce(max(id), 0) FROM samples")
+        hashes = self._database.query(f"SELECT DISTINCT sha256 FROM samples WHERE {those}", (from_id, last))
         self.contents(to_id).link((sha256 for (sha256,) in hashes), self.contents(from_id))
         others = COLUMNS.removeprefix("id, project_id,")
         with self._database.transaction() as connection:
             cursor = connection.execute(
                 f"INSERT INTO samples (project_id,{others}) SELECT ?,{others} FROM samples"
-                " WHERE project_id = ? ORDER BY id",
-                (to_id, from_id),
+                f" WHERE {those} ORDER BY id",
+                (to_id, from_id, last),
             )
             self._changed(to_id)
             return cursor.rowcount
@@ -344,11 +346,11 @@ def _insert(
         ).fetchone()
         if found:
             return Duplicate(found[0])
-    filename, dot, ending = item.name.rpartition(".")
+    stem, dot, ending = item.name.rpartition(".")
     values = (
         project_id,
-        filename if dot else item.name,
-        dot + ending if dot else "",
+        stem or item.name,
+        dot + ending if stem else "",
         item.label,
         item.category,
         item.sha256,

@@ -54,13 +54,18 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._faults, self._on_start = faults, on_start
+        faults.stopping = False  # a plan may have served another server before
         self._leave: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def main_loop(self) -> None:
         """Wait for the end; every second the Date header is made anew."""
         self._loop, self._leave = asyncio.get_running_loop(), asyncio.Event()
-        self._on_start()
+        try:
+            self._on_start()
+        except BaseException:
+            await self.shutdown()  # a loop with something that listens in it does not close
+            raise
         tick = 0
         while not await self.on_tick(tick):
             tick += 1
@@ -162,11 +167,14 @@ def open_project(studio: Studio, name: str, api_key: str | None = None) -> tuple
         api_key: A key of one's own; None for the project's development key, made where there is none.
 
     Raises:
-        UsageError: The given key is no key, or another project's.
+        UsageError: The given key is no key, or another project's; or the name is none.
     """
     projects = studio.projects
     same = [row.project_id for row in projects_of_user(studio) if row.name == name]
-    project_id = same[0] if same else projects.create(name, owner=studio.options.username)
+    try:
+        project_id = same[0] if same else projects.create(name, owner=studio.options.username)
+    except RefusalError:
+        raise UsageError(f"a project cannot have the name {name[:40]!r}", hint="give another --project") from None
     key = api_key or projects.development_key(project_id)
     found = projects.find_key(key) if key else None
     if key and found and found.project_id == project_id and found.role == "admin":

@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ei_automation.studio_server.job_rows import JobRow, LogLine
+from ei_automation.studio_server.strict_json import read_strictly
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -99,6 +100,7 @@ class Session:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._too_slow = asyncio.Event()
         self._streams: dict[int, Callable[[], None]] = {}
+        self._over: set[int] = set()
         self._sid = secrets.token_urlsafe(15)
         self._drop_after = studio.faults.socket_drop_after()
         self._sent = 0
@@ -190,7 +192,7 @@ class Session:
         elif len(message) <= MOST_BYTES and (found := EVENT.fullmatch(message)):
             number, text = found.groups()
             try:
-                name, *values = json.loads(text)
+                name, *values = read_strictly(text)
             except ValueError:
                 return
             await self._on_event(name, values[0] if values else None)
@@ -214,7 +216,7 @@ class Session:
         if name == "job-cancel":
             if self._may_cancel:
                 await asyncio.to_thread(self._studio.workshop.cancel, job_id)
-        elif job_id not in self._streams and len(self._streams) < MOST_STREAMS:
+        elif job_id not in self._streams and len(self._streams) - len(self._over) < MOST_STREAMS:
             await self._stream(job_id, value)
 
     async def _stream(self, job_id: int, value: Any) -> None:
@@ -242,3 +244,4 @@ class Session:
         success = bool(found.successful)
         self._emit(f"job-finished-{job_id}", {"success": success})
         self._emit("job-finished", {"jobId": job_id, "success": success})
+        self._over.add(job_id)

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from ei_automation.errors import ProjectBusyError
 from ei_automation.files import storage_errors
-from ei_automation.studio_server import auth, deployments, devices, impulses, projects, samples, workshop
+from ei_automation.studio_server import auth, deployments, devices, impulses, projects, samples, versions, workshop
 from ei_automation.studio_server.database import Database
 from ei_automation.studio_server.faults import Faults
 
@@ -76,6 +76,7 @@ class Studio:
             opening.callback(self.workshop.close)
             self.workshop.job_fails = self.faults.job_fails
             self.deployments = deployments.Deployments(self.database, self.projects)
+            versions.delete_abandoned(self)
             self._open = opening.pop_all()
 
     def delete_project(self, project_id: int) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SETTING = "versions"
 SNAPSHOT = "snapshotOf"
-"""Setting of a copy: `{"project": ..., "version": ...}`."""
+"""Setting of a copy: `{"project": ..., "version": ...}`, the version None until it is whole."""
 NOT_COPIED = (SETTING, SNAPSHOT)
 FOLDERS = ("models", "pretrained", "local")
 """Of a project's state folder: what its settings and blocks refer to, and what the local backend knows of it."""
@@ -93,6 +93,7 @@ def make(studio: Studio, project_id: int, description: str, *, public: bool) -> 
     row = studio.projects.info(project_id)
     snapshot_id = studio.projects.create(row.name, owner=row.owner)
     try:
+        studio.projects.set(snapshot_id, SNAPSHOT, {"project": project_id, "version": None})
         studio.projects.update(snapshot_id, description=row.description)
         samples = copy_project(studio, project_id, snapshot_id)
         with studio.database.transaction():
@@ -131,6 +132,21 @@ def delete(studio: Studio, project_id: int, number: int) -> None:
     with studio.database.transaction():
         _keep(studio, project_id, [item for item in versions(studio, project_id) if item.number != number])
     studio.delete_project(gone.snapshot_id)
+
+
+def delete_all(studio: Studio, project_id: int) -> None:
+    """Forget every version of a project that is to be deleted, those that a job is making too."""
+    studio.workshop.forget(project_id)
+    for item in versions(studio, project_id):
+        delete(studio, project_id, item.number)
+
+
+def delete_abandoned(studio: Studio) -> None:
+    """Delete copies that no version names: what a server left that was killed while it made or deleted one."""
+    named = {item.snapshot_id for row in studio.projects.all() for item in versions(studio, row.project_id)}
+    for row in studio.projects.all():
+        if row.project_id not in named and studio.projects.get(row.project_id, SNAPSHOT) is not None:
+            studio.delete_project(row.project_id)
 
 
 def restore(studio: Studio, from_id: int, to_id: int, say: Callable[[str], None]) -> None:

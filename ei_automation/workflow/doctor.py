@@ -87,9 +87,7 @@ def _weights(settings: Settings) -> Diagnosis:
 def _studio(settings: Settings) -> Diagnosis:
     name = "edge impulse key"
     if not settings.studio.api_key:
-        return Diagnosis(
-            name, "missing", "none; --backend studio needs EI_API_KEY: a key with the role admin"
-        )
+        return Diagnosis(name, "missing", "none; --backend studio needs EI_API_KEY: a key with the role admin")
     if settings.offline:
         return Diagnosis(name, "ok", "set; not looked at, since EIAUTO_OFFLINE is set")
     try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ei_automation.errors import DatasetError
@@ -18,6 +18,7 @@ from ei_automation.files import (
 
 DOING = "remembering content hashes"
 REPORT_EVERY = 200
+NOT_KNOWN = (-1, -1, "")
 TABLES = "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, size INTEGER, time INTEGER, sha256 TEXT)"
 
 
@@ -48,17 +49,22 @@ def _hash(
     found: dict[Path, str] = {}
     new: list[tuple[Path, int, int]] = []
     for path in paths:
-        with _readable(path):
-            status = path.stat()
-        remembered = known.get(str(path))
-        if remembered and remembered[:2] == (status.st_size, status.st_mtime_ns):
-            found[path] = remembered[2]
+        name = str(path)
+        try:
+            status = os.stat(name)  # noqa: PTH116 - pathlib's costs as much as the system call, for each of thousands
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        size, time, sha256 = known.get(name, NOT_KNOWN)
+        if (size, time) == (status.st_size, status.st_mtime_ns):
+            found[path] = sha256
         else:
             new.append((path, status.st_size, status.st_mtime_ns))
     rows = []
     for done, (path, size, time) in enumerate(new, 1):
-        with _readable(path):
+        try:
             found[path] = sha256_file(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
         rows.append((str(path), size, time, found[path]))
         if done % REPORT_EVERY == 0 or done == len(new):
             on_progress(done, len(new))
@@ -70,11 +76,5 @@ def _hash(
     return found
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DatasetError(
-            f"{path} cannot be read: {error.strerror}", hint="make it readable or remove it"
-        ) from error
+def _unreadable(path: Path, error: OSError) -> DatasetError:
+    return DatasetError(f"{path} cannot be read: {error.strerror}", hint="make it readable or remove it")

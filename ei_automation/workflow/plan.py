@@ -132,6 +132,8 @@ def _text(category: Category) -> str:
 
 
 def _boxes(boxes: Sequence[BoundingBox]) -> str:
+    if not boxes:
+        return ""
     return "; ".join(f"{box.label} {box.x},{box.y} {box.width}x{box.height}" for box in sorted(boxes, key=repr))
 
 

@@ -278,7 +278,18 @@ def _counts(samples: Sequence[SampleRecord]) -> dict[str, dict[str, dict[str, in
 
 def dataset_fingerprint(samples: Sequence[SampleRecord]) -> str:
     """Of names, contents, labels, groups and categories."""
-    return fingerprint([sample.model_dump(mode="json") for sample in samples])
+    return fingerprint(
+        [
+            {
+                "name": sample.name,
+                "sha256": sample.sha256,
+                "label": sample.label,
+                "group": sample.group,
+                "categories": sample.categories,
+            }
+            for sample in samples
+        ]
+    )
 
 
 # Checking

@@ -17,7 +17,7 @@ from ei_automation.schema.tuner import (
     TunerObjective,
     TunerSpace,
 )
-from ei_automation.studio_api.tuner import optimize_config, trial_from, tuner_config_from
+from ei_automation.studio_api.tuner import optimize_config, trial_from
 from tests.backends.studio.tuner_server import device, evaluation, trial
 from tests.studio_server.official import problems
 
@@ -70,10 +70,11 @@ configs = st.builds(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(configs)
-def test_a_configuration_is_official_and_comes_back_as_it_was(config: TunerConfig) -> None:
+def test_a_configuration_is_official(config: TunerConfig) -> None:
     body = optimize_config(config)
     assert problems("OptimizeConfig", body) == []
-    assert tuner_config_from(body) == config
+    assert body["tuningMaxTrials"] == config.max_trials
+    assert len(body["space"]) == len(config.space)
 
 
 def test_a_template_goes_without_a_space() -> None:
@@ -84,7 +85,6 @@ def test_a_template_goes_without_a_space() -> None:
     assert body["targetDevice"] == {"name": "cortex-m4f-80mhz", "ram": 256_000}
     assert "space" not in body
     assert "name" not in body
-    assert tuner_config_from({**body, "space": [{"anything": "Studio made of it"}]}) == config
 
 
 def test_alternatives_of_a_space_are_named_as_studio_documents_them() -> None:
@@ -117,28 +117,6 @@ def test_a_plain_network_is_said_layer_by_layer() -> None:
 def test_one_search_space_is_wanted(config: TunerConfig) -> None:
     with pytest.raises(UsageError, match="either a template or a space"):
         optimize_config(config)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"tuningAlgorithm": "custom"},
-        {"searchSpaceTemplate": {"identifier": "speech_keyword"}},
-        {"space": [{"inputBlocks": [], "dspBlocks": [], "learnBlocks": []}]},
-        {"targetLatency": "soon"},
-    ],
-)
-def test_what_the_manifest_cannot_say_is_refused(change: dict[str, Any]) -> None:
-    body = optimize_config(TunerConfig(space=(TunerSpace(),)))
-    with pytest.raises(UsageError, match="cannot be said in \\[tuner\\]"):
-        tuner_config_from({**body, **change})
-
-
-def test_a_bounded_range_is_refused() -> None:
-    body = optimize_config(TunerConfig(space=(TunerSpace(),)))
-    body["space"][0]["learnBlocks"][0][0]["dropout"] = {"value_type": "float", "bounds": [0.1, 0.5]}
-    with pytest.raises(UsageError, match="dropout_ratios"):
-        tuner_config_from(body)
 
 
 def test_a_finished_trial_is_read_whole() -> None:

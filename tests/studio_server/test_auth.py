@@ -227,3 +227,23 @@ def test_only_the_development_key_is_kept_whole(studio):
     stored = str(studio.studio.database.query("SELECT * FROM api_keys"))
     assert second not in stored
     assert studio.api_key not in stored
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 1e300, 10**400], ids=("none", "past", "endless", "huge"))
+def test_a_key_lives_some_time_or_for_ever(studio, token, ttl):
+    place, body = f"/api/{studio.project_id}/apikeys", {"name": "a", "role": "readonly", "isDevelopmentKey": False}
+    refused = call(studio, "POST", place, {"x-jwt-token": token}, json={**body, "ttl": ttl})
+    assert "ttl is a number of seconds above 0" in refused.json()["error"]
+    assert call(studio, "POST", place, {"x-jwt-token": token}, json={**body, "ttl": 10**9}).json()["success"]
+    listed = call(studio, "GET", place, {"x-jwt-token": token}).json()["apiKeys"]
+    assert [key.get("expires", "")[:2] for key in listed] == ["", "20"]
+
+
+def test_a_user_makes_nothing_in_a_project_that_is_not_there(studio, token):
+    device = {"deviceId": "a", "deviceType": "b", "ifNotExists": True}
+    impulse = {"name": "x", "inputBlocks": [], "dspBlocks": [], "learnBlocks": []}
+    for place, body in (("devices/create", device), ("impulse", impulse), ("jobs/classify", {})):
+        answer = call(studio, "POST", f"/api/99/{place}", {"x-jwt-token": token}, json=body)
+        assert answer.json() == {"success": False, "error": "No project found with this ID"}
+    assert call(studio, "GET", "/api/99/devices", {"x-jwt-token": token}).json()["success"] is False
+    assert studio.studio.database.query("SELECT 1 FROM impulses UNION SELECT 1 FROM devices") == []

@@ -122,3 +122,9 @@ def test_an_image_of_a_request_is_classified(trained: RunningStudio) -> None:
     bad = caller.raw("POST", "{p}/classify/image", files={"image": ("a.png", b"no image", "image/png")}).json()
     assert (bad["success"], "cannot be decoded" in bad["error"]) == (False, True)
     assert "'image'" in caller.raw("POST", "{p}/classify/image", files={"other": ("a", b"x")}).json()["error"]
+
+
+def test_a_variant_that_is_none_is_refused(trained: RunningStudio) -> None:
+    for variant in ("", "akida", ["int8"], None):
+        words = Caller(trained).refused("POST", "{p}/jobs/classify", {"modelVariants": [variant]})
+        assert words == f"There is no model variant '{variant}'"

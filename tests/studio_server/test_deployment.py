@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import threading
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,16 @@ import pytest
 from ei_automation.deployment.recognise import recognise
 from ei_automation.errors import VerificationError
 from ei_automation.files import sha256_bytes
+from ei_automation.studio_server.job_rows import JobRow
 from ei_automation.testing import RunningStudio
-from tests.studio_server.trained import LEARN_ID, Caller, images, trained, trained_folder  # noqa: F401
+from tests.studio_server.trained import (  # noqa: F401
+    LEARN_ID,
+    PROJECT,
+    Caller,
+    images,
+    trained,
+    trained_folder,
+)
 
 OPENMV = {"engine": "tflite", "modelType": "int8"}
 
@@ -262,3 +273,28 @@ def test_the_projects_key_goes_to_its_admins_only(caller: Caller) -> None:
         assert theirs["trained.tflite"] == ours["trained.tflite"]
         old = Caller(running, key).raw("GET", "{p}/deployment/download?type=openmv").content
         assert running.api_key.encode() not in old
+
+
+def test_a_build_that_waited_is_of_what_the_project_has_become(
+    trained_folder: Path,  # noqa: F811
+    tmp_path: Path,
+    start: Callable[..., RunningStudio],
+) -> None:
+    shutil.copytree(trained_folder, tmp_path / "studio")
+    caller, may_go = Caller(start(tmp_path / "studio", project=PROJECT, jobs="real")), threading.Event()
+    workshop = caller.running.studio.workshop
+
+    def wait(_talk: object) -> None:
+        assert may_go.wait(20)
+
+    workshop.start(1, category="", category_key="", key="", work=wait)
+    answer = caller.post("{p}/jobs/build-ondevice-model", OPENMV, type="openmv")
+    caller.post(f"{{p}}/training/keras/{LEARN_ID}", {"minimumConfidenceRating": 0.8})
+    may_go.set()
+    ended = threading.Event()
+    workshop.subscribe(answer["id"], lambda found: ended.set() if isinstance(found, JobRow) else None)
+    assert ended.wait(20)
+    caller.done(answer)
+    assert caller.get("{p}/deployment", type="openmv")["hasDeployment"] is True
+    (built,) = caller.get("{p}/deployment/history")["deployments"]
+    assert built["impulseHasChangedSinceDeployment"] is False

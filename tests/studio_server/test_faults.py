@@ -96,6 +96,10 @@ def test_jobs_and_sockets_ask_the_plan():
         ({"status": 500, "path": "("}, "no regular expression"),
         ({"status": 500, "probability": 1.5}, "probability"),
         (7, "rule 1"),
+        ({"status": 500, "hang": True}, "one of status, reset and hang"),
+        ({"reset": "after", "status": 500}, "one of status, reset and hang"),
+        ({"fail_job": "train", "path": "/x"}, "about requests only"),
+        ({"reset": "before", "retry_after_s": 1}, "belong to a status"),
     ],
 )
 def test_a_wrong_rule_is_refused_with_its_number_and_key(rule, words):
@@ -258,3 +262,23 @@ def test_the_admin_endpoint_wants_an_admin_key(shared):
     _, reader = shared.studio.projects.add_key(shared.project_id, "reader", "readonly")
     assert requests.get(place, timeout=10).status_code == 401
     assert requests.get(place, headers={"x-api-key": reader}, timeout=10).status_code == 403
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_without_a_body_leaves_the_connection_usable(start, status):
+    studio = start(faults=[{"operation": "list_projects", "status": status, "nth": 1}])
+    with connection(studio.api_endpoint) as link:
+        head = request("GET", "/v1/api/projects", {"x-api-key": studio.api_key})
+        link.sendall(head)
+        assert answer(link)[0] == status
+        link.sendall(head)
+        assert said(link)[1]["success"] is True
+
+
+def test_a_plan_serves_one_server_after_the_other(start):
+    faults = Faults([Rule(operation="list_projects", hang=True)])
+    for _ in range(2):
+        studio = start(faults=faults)
+        with pytest.raises(requests.Timeout):
+            requests.get(f"{studio.api_endpoint}/api/projects", headers={"x-api-key": studio.api_key}, timeout=0.3)
+        studio.stop()

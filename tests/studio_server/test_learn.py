@@ -224,6 +224,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"customParameters": {"other": "1"}}, "no custom parameter 'other'"),
     ({"customParameters": {"eiauto_seed": "soon"}}, "eiauto_seed"),
     ({"selectedModelType": "akida"}, "selectedModelType"),
+    ({"visualLayers": [{"type": ["flatten"]}]}, "visualLayers"),
 ]
 """What a learn block cannot be set to, and words of the refusal."""
 

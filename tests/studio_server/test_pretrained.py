@@ -245,3 +245,19 @@ def test_an_openmv_library_needs_an_image_classifier() -> None:
         pretrained.build_zip(
             pretrained.say(model, {**INFO, "input": {"inputType": "other"}}), INT8, BuildRequest("openmv"), "doors"
         )
+
+
+def test_a_retraining_takes_over_again(trained: RunningStudio) -> None:  # noqa: F811
+    caller = Caller(trained)
+    caller.done(upload(caller, INT8))
+    caller.post("{p}/pretrained-model/save", INFO)
+    assert pretrained.in_use(trained.studio, trained.project_id) is not None
+    caller.done(caller.post("{p}/jobs/retrain"))
+    assert pretrained.in_use(trained.studio, trained.project_id) is None
+
+
+@pytest.mark.parametrize("feature", [1e300, 10**400])
+def test_a_feature_that_float32_does_not_have_is_refused(caller: Caller, feature: float) -> None:
+    caller.done(upload(caller, FLOAT))
+    body = {"features": [feature] * 144, "modelInfo": INFO}
+    assert "too large for float32" in caller.refused("POST", "{p}/pretrained-model/test", body)

@@ -182,7 +182,7 @@ def test_pages_are_complete_and_know_the_total(reader: Client) -> None:
         ({"category": "all", "limit": -1}, "cannot be negative"),
         ({"category": "all", "sortBy": "name"}, "Invalid value for sortBy"),
         ({"category": "all", "ids": "x"}, "ids is not a list"),
-        ({"category": "all", "minDate": "yesterday"}, "minDate is not a date"),
+        ({"category": "all", "minDate": "yesterday"}, "Invalid value for minDate, expected a date"),
         ({"category": "all", "minLabel": "x"}, "minLabel is not a number"),
         ({"category": "all", "metadata": "{}"}, "not a JSON list of objects"),
         ({"category": "all", "metadata": '[{"key": "a", "op": "lt"}]'}, "every filter has a key"),
@@ -209,7 +209,7 @@ def test_files(reader: Client) -> None:
     image, raw = (reader.send("GET", f"raw-data/1/{kind}", {}) for kind in ("image", "raw"))
     assert image.content == raw.content == picture(1)
     assert image.headers["content-type"] == "image/jpeg"
-    assert raw.headers["content-disposition"] == 'attachment; filename="img.1.jpg"'
+    assert raw.headers["content-disposition"] == "attachment; filename*=utf-8''img.1.jpg"
 
 
 def test_the_image_after_the_input_block(client: Client) -> None:
@@ -232,6 +232,7 @@ def test_a_damaged_file_is_said(client: Client) -> None:
 def test_changes_of_one_sample(client: Client) -> None:
     client.post("raw-data/1/move", {"newCategory": "testing"})
     client.post("raw-data/1/edit-label", {"label": " 猫 "})
+    assert "'label'" in client.refused("POST", "raw-data/1/edit-label", body={"label": "a\x00b"})
     client.post("raw-data/1/rename", {"name": "other"})
     client.post("raw-data/1/disable")
     client.post("raw-data/1/bounding-boxes", {"boundingBoxes": [BOX, BOX]})

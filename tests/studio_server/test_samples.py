@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -248,3 +249,9 @@ def test_summary_and_metadata_values(kept: Kept) -> None:
     kept.add(new("1", metadata={"b": "2", "a": "1"}), new("2", metadata={"b": "1"}), new("3", "x", "testing"))
     assert kept.samples.summary(kept.project_id) == {("testing", "x"): 1, ("training", "a"): 2}
     assert kept.samples.metadata_values(kept.project_id) == {"a": ["1"], "b": ["1", "2"]}
+
+
+def test_a_name_that_begins_with_its_only_dot_has_no_extension(kept: Kept) -> None:
+    kept.add(replace(new("x"), name=".png"))
+    (row,) = kept.samples.find(kept.project_id)
+    assert (row.filename, row.extension) == (".png", "")

@@ -312,6 +312,8 @@ def test_a_killed_server_goes_on_where_it_was(tmp_path):
         (["--faults", "missing.toml"], 4, "no file missing.toml"),
         (["--fault", "status"], 2, "not key=value"),
         (["--project", "keyed"], 2, "the API key cannot be used"),
+        (["--project", " "], 2, "cannot have the name ' '"),
+        (["--env-file", "."], 3, "writing the exports failed"),
         (["--weights", "missing.h5"], 4, "no weights file missing.h5"),
         (["--port", "70000"], 2, "70000"),
     ],
@@ -320,10 +322,19 @@ def test_what_cannot_be_is_said_with_its_exit_code(tmp_path, options, code, word
     monkeypatch.chdir(tmp_path)
     if "keyed" in options:
         monkeypatch.setenv("EIAUTO_STUDIO_API_KEY", "short")
-    monkeypatch.setattr(
-        sys, "argv", ["eiauto", "studio", "serve", "--folder", str(tmp_path / "state"), "--port", "0", *options]
-    )
+    place = ["--folder", str(tmp_path / "state"), "--port", "0", "--ingestion-port", "0"]
+    monkeypatch.setattr(sys, "argv", ["eiauto", "studio", "serve", *place, *options])
     with pytest.raises(SystemExit) as ended_with:
         main()
     assert ended_with.value.code == code
     assert words in capsys.readouterr().err.replace("\n", " ")
+    assert list(tmp_path.parent.glob(".*.part")) == [], "a key is left behind"
+
+
+def test_exports_are_for_a_shell_whatever_the_key(tmp_path, monkeypatch):
+    key, exports = "ei_$(echo surprise)'; " + "x" * 20, tmp_path / "studio.env"
+    monkeypatch.setenv("EIAUTO_STUDIO_API_KEY", key)
+    with Process(tmp_path / "state", "--env-file", str(exports)) as server:
+        server.environment()
+        shell = ["sh", "-c", '. "$0"; printf %s "$EI_API_KEY"', str(exports)]
+        assert subprocess.run(shell, capture_output=True, text=True, check=True).stdout == key

@@ -312,3 +312,11 @@ def test_a_server_that_stops_closes_its_sockets(start: Callable[..., RunningStud
         running.stop()
         assert opened.read() == ""
         assert time.monotonic() - begun < 5
+
+
+def test_an_event_that_is_nested_endlessly_is_left_alone(studio: RunningStudio, capfd: Any) -> None:
+    with wire(studio) as link:
+        link.write("42" + "[" * 20_000)
+        link.write("2probe")
+        assert link.read() == "3probe"
+    assert "made a mistake" not in capfd.readouterr().err

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from ei_automation.studio_server import versions
+from ei_automation.studio_server.workshop import JobTalk
 from ei_automation.testing import RunningStudio
 from tests.helpers import COLOURS, noisy
 from tests.studio_server.trained import LEARN_ID, Caller, trained, trained_folder  # noqa: F401
@@ -249,3 +255,58 @@ def test_no_tuner_has_run(studio: RunningStudio) -> None:
     assert caller.get("{p}/optimize/runs") == {"success": True, "runs": []}
     answer = caller.raw("POST", "{p}/jobs/optimize")
     assert (answer.status_code, answer.json()["error"]) == (501, "The local Studio does not serve optimize_job")
+
+
+def test_every_file_of_an_export_has_a_name_of_its_own(studio: RunningStudio) -> None:
+    caller, colour = Caller(studio), COLOURS["red"]
+    caller.upload("training", "red", {"a.3.png": noisy(colour, 1), "a.png": noisy(colour, 2)})
+    caller.upload("training", "red", {"a.png": noisy(colour, 3)})
+    body = {"uploaderFriendlyFilenames": False, "retainCrops": True}
+    caller.done(caller.post("{p}/jobs/export/original", body))
+    with zipfile.ZipFile(io.BytesIO(caller.raw("GET", "{p}/export/download").content)) as archive:
+        names = [name for name in archive.namelist() if name != "info.labels"]
+    assert len(names) == len(set(names)) == 3
+
+
+def test_a_copy_that_a_killed_server_left_is_gone_at_the_next_start(
+    tmp_path: Path, start: Callable[..., RunningStudio]
+) -> None:
+    first = start(tmp_path)
+    left = first.studio.projects.create("half a copy", owner="me")
+    first.studio.projects.set(left, versions.SNAPSHOT, {"project": first.project_id, "version": None})
+    kept = versions.make(first.studio, first.project_id, "whole", public=False).snapshot_id
+    first.stop()
+    second = start(tmp_path).studio
+    assert [row.project_id for row in second.projects.all()] == [first.project_id, kept]
+    assert not second.projects.folder(left).exists()
+
+
+def test_a_deleted_project_leaves_no_version_that_a_job_was_making(start: Callable[..., RunningStudio]) -> None:
+    caller, began = Caller(start(jobs="real")), threading.Event()
+    studio, project_id = caller.running.studio, caller.running.project_id
+
+    def work(talk: JobTalk) -> None:
+        began.set()
+        while not talk.should_stop():
+            time.sleep(0.01)
+        versions.make(studio, project_id, "too late", public=True)
+
+    studio.workshop.start(project_id, category="", category_key="version", key="version", work=work)
+    assert began.wait(10)
+    assert caller.raw("DELETE", "{p}").json()["success"] is True
+    assert studio.projects.all() == []
+
+
+def test_a_restored_impulse_ends_what_waits_for_the_one_before(caller: Caller) -> None:
+    source, impulses = caller.running.project_id, caller.running.studio.impulses
+    target = another(caller).running.project_id
+    numbers = [impulses.new_block(target) for _ in range(9)]
+    before = impulses.epoch(target)
+    impulses.copy(source, target)
+    assert impulses.get(target) == impulses.get(source)
+    assert impulses.epoch(target) > before
+    assert impulses.new_block(target) > max(numbers)
+
+
+def test_only_a_version_that_is_there_is_updated(caller: Caller) -> None:
+    assert caller.refused("POST", "{p}/versions/7", {}) == "There is no version with ID 7"

@@ -125,6 +125,8 @@ def test_fresh_views_do_so_but_for_the_bits_of_litert(
     assert differences.max() < 1e-3
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_same_request_gives_the_same_bytes_and_a_model_that_devices_can_run(
     request_: TrainingRequest, tmp_path: Path
 ) -> None:

@@ -90,6 +90,8 @@ def test_gastroscopy_says_the_three_ways_on_where_the_weights_are_missing(cli, t
         assert way in cli.err
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_gastroscopy_from_scratch_says_so_everywhere(cli, tmp_path, colon):
     block = 'type = "keras-transfer-image"\nweights = "none"'
     project = copy_project(

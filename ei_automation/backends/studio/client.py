@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import IO, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+import orjson
 import requests
 from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
@@ -304,7 +304,7 @@ def read_envelope(reply: requests.Response, what: str, secret: Secret | None = N
             hint="the server is busy or being repaired; run the same command again later",
         )
     try:
-        content = json.loads(reply.content)
+        content = orjson.loads(reply.content)  # three times as fast, which a listing of thousands shows
     except ValueError:
         content = None
     if not isinstance(content, dict):

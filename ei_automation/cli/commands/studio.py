@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,7 +119,7 @@ def _faults(plan: Path | None, words: tuple[str, ...]) -> Faults:
 
 def _tell(ready: Ready, server: Studio, env_file: Path | None) -> None:
     """Say that it listens, and where."""
-    exports = [f"export {name}={value}" for name, value in ready.environment.items()]
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in ready.environment.items()]
     if env_file is not None:
         _write_private(env_file, "\n".join([*exports, ""]))
     if OUTPUT.json_mode:
@@ -139,13 +140,17 @@ def _write_private(path: Path, text: str) -> None:
     """A file with a key in it: whole when it appears, and for its owner only."""
     from ei_automation.files import storage_errors
 
+    path = path.absolute()
     with storage_errors(path, "writing the exports"):
         part = path.with_name(f".{path.name}.part")
         part.unlink(missing_ok=True)
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        part.replace(path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @studio.command()

@@ -26,11 +26,13 @@ class FolderFile:
         path: The file.
         folders: Names of the folders between root and file, in one spelling (NFC).
         name: Folders and file name joined with `/`, in one spelling.
+        is_file: Whether the folder says that it is a plain file; else it may be a link, or anything.
     """
 
     path: Path
     folders: tuple[str, ...]
     name: str
+    is_file: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,20 +75,40 @@ def walk(root: Path) -> Iterator[FolderFile]:
     Raises:
         DatasetError: A folder cannot be listed.
     """
+    return _walk(root, (), {_identity(root)})
 
-    def refuse(error: OSError) -> None:
+
+def _walk(folder: Path, folders: tuple[str, ...], visited: set[tuple[int, int]]) -> Iterator[FolderFile]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=_name)
+    except OSError as error:
         raise DatasetError(
-            f"the folder {error.filename} cannot be listed: {error.strerror}", hint="make it readable"
+            f"the folder {folder} cannot be listed: {error.strerror}", hint="make it readable"
         ) from error
+    below = []
+    prefix = "".join(f"{part}/" for part in folders)
+    for entry in entries:
+        if _is_folder(entry):
+            below.append(entry.name)
+        elif not is_junk(entry.name):
+            plain = entry.is_file(follow_symlinks=False)
+            yield FolderFile(folder / entry.name, folders, prefix + one_spelling(entry.name), plain)
+    for name in below:
+        if _enter(folder / name, visited):
+            yield from _walk(folder / name, (*folders, one_spelling(name)), visited)
 
-    visited = {_identity(root)}
-    for folder, below, files in os.walk(root, followlinks=True, onerror=refuse):
-        here = Path(folder)
-        below[:] = sorted(name for name in below if _enter(here / name, visited))
-        folders = tuple(one_spelling(part) for part in here.relative_to(root).parts)
-        for name in sorted(files):
-            if not is_junk(name):
-                yield FolderFile(here / name, folders, "/".join((*folders, one_spelling(name))))
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one; a link in a circle is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
 
 
 def sort_out(files: Iterable[FolderFile], ignored: dict[str, str]) -> Iterator[FolderFile]:
@@ -107,7 +129,7 @@ def _why_not(file: FolderFile) -> str:
         file.name.encode()
     except UnicodeEncodeError:
         return "its name is no valid text; rename it"
-    return _unreadable_kind(file.path)
+    return "" if file.is_file else _unreadable_kind(file.path)
 
 
 def _unreadable_kind(path: Path) -> str:

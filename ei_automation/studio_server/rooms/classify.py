@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from ei_automation.studio_server.operations import serves
 from ei_automation.studio_server.rooms.impulse import check_impulse
 from ei_automation.studio_server.sample_json import payload_json, project_facts, sample_json
 from ei_automation.studio_server.sample_query import asked_filter
+from ei_automation.studio_server.strict_json import read_strictly
 
 if TYPE_CHECKING:
     from ei_automation.schema.metrics import ModelVariant
@@ -187,7 +187,7 @@ def classify_sample_for_variants(call: Call) -> dict[str, Any]:
 def _variant_names(text: str) -> list[str]:
     """Names as a JSON list, or with commas between them; all where there are none."""
     try:
-        names = json.loads(text) if text.startswith("[") else text.split(",") if text else VARIANTS
+        names = read_strictly(text) if text.startswith("[") else text.split(",") if text else VARIANTS
     except ValueError:
         raise RefusalError("variants is not JSON") from None
     return [str(name) for name in names]

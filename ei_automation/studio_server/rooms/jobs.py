@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Any
 
+from ei_automation.schema.metrics import VARIANTS
 from ei_automation.studio_server import block_json, learning, results
 from ei_automation.studio_server.call import Call, File, RefusalError, iso, ok
 from ei_automation.studio_server.impulses import FEATURES, IMPULSE_ID
@@ -109,7 +109,8 @@ def _start_test(call: Call, category: str, key: str) -> dict[str, Any]:
     if not isinstance(variants, list):
         raise RefusalError("Missing or invalid value for 'modelVariants'")
     for variant in variants:
-        results.chosen_variant({}, str(variant))
+        if variant not in VARIANTS:
+            raise RefusalError(f"There is no model variant '{variant}'")
     workshop, block = call.studio.workshop, results.learn_block(call.studio, call.project_id)
     job_id = workshop.start(
         call.project_id,
@@ -215,10 +216,10 @@ def list_all_jobs(call: Call) -> dict[str, Any]:
 
 def _listed(call: Call, rows: list[JobRow]) -> dict[str, Any]:
     """Schema ListJobsResponse, newest first, of the page and the dates that are asked for."""
-    start, end = _moment(call, "startDate"), _moment(call, "endDate")
+    start, end = call.asked_moment("startDate"), call.asked_moment("endDate")
     rows = [row for row in rows if (start or 0) <= row.created and (end is None or row.created <= end)]
-    offset, limit = call.asked_number("offset", 0) or 0, call.asked_number("limit", len(rows)) or len(rows)
-    if offset < 0 or limit < 0:
+    offset, limit = call.asked_number("offset", 0), call.asked_number("limit", len(rows))
+    if offset is None or limit is None or offset < 0 or limit < 0:
         raise RefusalError("Invalid value for limit or offset")
     return ok(jobs=[row.to_json() for row in rows[offset : offset + limit]], totalJobCount=len(rows))
 
@@ -226,7 +227,7 @@ def _listed(call: Call, rows: list[JobRow]) -> dict[str, Any]:
 @serves("get_jobs_summary")
 def get_jobs_summary(call: Call) -> dict[str, Any]:
     """How long jobs of each category took."""
-    start, end = _moment(call, "startDate"), _moment(call, "endDate")
+    start, end = call.asked_moment("startDate"), call.asked_moment("endDate")
     if start is None or end is None:
         raise RefusalError("Missing or invalid value for 'startDate' or 'endDate'")
     spent: Counter[str] = Counter()
@@ -234,15 +235,3 @@ def get_jobs_summary(call: Call) -> dict[str, Any]:
         if row.started and row.finished and start <= row.created <= end:
             spent[row.category] += int((row.finished - row.started) * 1000)
     return ok(summary=[{"category": name, "lengthMs": length} for name, length in sorted(spent.items())])
-
-
-def _moment(call: Call, name: str) -> float | None:
-    """A date of the query in seconds since 1970; the Python client leaves its + as it is, which means a space."""
-    text = call.query.get(name)
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.strip().replace(" ", "+"))
-    except ValueError:
-        raise RefusalError(f"Invalid value for {name}, expected a date") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -73,7 +73,9 @@ def _check_value(name: str, value: Any) -> None:
         raise RefusalError(f"Missing or invalid value for '{name}'")
     if isinstance(value, float) and not math.isfinite(value):
         raise RefusalError(f"Missing or invalid value for '{name}'")
-    if name == "visualLayers" and not all(isinstance(layer, dict) and "type" in layer for layer in value):
+    if name == "visualLayers" and not all(
+        isinstance(layer, dict) and isinstance(layer.get("type"), str) for layer in value
+    ):
         raise RefusalError("Missing or invalid value for 'visualLayers'")
     if name == MINIMUM_CONFIDENCE and not 0 <= value <= 1:
         raise RefusalError("The minimum confidence is a number between 0 and 1")

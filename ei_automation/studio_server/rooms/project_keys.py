@@ -23,7 +23,10 @@ def get_current_api_key_info(call: Call) -> dict[str, Any]:
     key = call.key
     if key is None or key.project_id is None:
         raise RefusalError("This function is only available with an API key")
-    expires = next(row.expires for row in call.studio.projects.keys(key.project_id) if row.key_id == key.key_id)
+    rows = [row for row in call.studio.projects.keys(key.project_id) if row.key_id == key.key_id]
+    if not rows:  # revoked in this very moment
+        raise RefusalError("Invalid API key", 401)
+    expires = rows[0].expires
     return ok(
         apiKeyId=key.key_id,
         projectId=key.project_id,

@@ -138,8 +138,7 @@ def update_project_tags(call: Call) -> dict[str, Any]:
 @serves("delete_project")
 def delete_project(call: Call) -> dict[str, Any]:
     """Delete a project with everything in it, and its versions."""
-    for item in versions.versions(call.studio, call.project_id):
-        versions.delete(call.studio, call.project_id, item.number)
+    versions.delete_all(call.studio, call.project_id)
     call.studio.delete_project(call.project_id)
     return ok()
 

@@ -13,7 +13,7 @@ from ei_automation.studio_server.call import Call, File, RefusalError, ok
 from ei_automation.studio_server.image_file import PNG_START
 from ei_automation.studio_server.multipart import harmless_name
 from ei_automation.studio_server.operations import serves
-from ei_automation.studio_server.sample_files import MOST_LABEL, read_boxes, read_metadata
+from ei_automation.studio_server.sample_files import is_label, read_boxes, read_metadata
 from ei_automation.studio_server.sample_filter import EVERYTHING, Filter
 from ei_automation.studio_server.sample_json import decoded, payload_json, png, project_facts, sample_json
 from ei_automation.studio_server.sample_query import asked_filter
@@ -150,10 +150,10 @@ def asked_label(call: Call) -> str:
     """The label of an EditSampleLabelRequest; empty for none.
 
     Raises:
-        RefusalError: It is no text, or too long.
+        RefusalError: It is no text, too long, or has control characters.
     """
     label = call.body.get("label") or ""
-    if not isinstance(label, str) or len(label) > MOST_LABEL:
+    if not isinstance(label, str) or not is_label(label.strip()):
         raise RefusalError("Missing or invalid value for 'label'")
     return label.strip()
 

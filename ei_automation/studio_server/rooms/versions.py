@@ -91,9 +91,9 @@ def make_version_private(call: Call) -> dict[str, Any]:
 @serves("update_version")
 def update_version(call: Call) -> dict[str, Any]:
     """Change a version's description."""
-    if call.body.get("description") is not None:
-        changes = {"description": call.wanted("description")}
-        versions.change(call.studio, call.project_id, call.number("versionId"), changes)
+    given = call.body.get("description") is not None
+    changes = {"description": call.wanted("description")} if given else {}
+    versions.change(call.studio, call.project_id, call.number("versionId"), changes)
     return ok()
 
 

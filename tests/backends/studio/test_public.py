@@ -24,7 +24,7 @@ from ei_automation.schema.published import PublishedNumber
 from ei_automation.settings import Settings
 from ei_automation.testing import RunningStudio
 from tests.backends.studio.tuner_server import PROJECT, Call, Studio, evaluation, serve
-from tests.studio_server.conftest import start  # noqa: F401 - a fixture
+from tests.studio_server.conftest import official_client, start  # noqa: F401 - fixtures
 from tests.studio_server.trained import Caller, trained, trained_folder  # noqa: F401 - fixtures
 
 PUBLISHED = 4242
