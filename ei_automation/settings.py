@@ -282,7 +282,8 @@ def _endpoint(name: str, value: str) -> str:
             f"{name} is no address of an API",
             hint="for example http://127.0.0.1:4800/v1 or https://studio.edgeimpulse.com/v1",
         )
-    return value.rstrip("/")
+    whole = value.rstrip("/")
+    return f"{whole}/v1" if name == "EI_API_ENDPOINT" and not parts.path.strip("/") else whole
 
 
 def _path(name: str, value: str) -> Path:

@@ -98,6 +98,7 @@ def test_studio_is_found_by_host_or_by_address():
     )
     local = Settings.from_env({"EI_HOST": "127.0.0.1", "EI_API_ENDPOINT": "http://127.0.0.1:9/v1/"}).studio
     assert (local.api_endpoint, local.ingestion_endpoint) == ("http://127.0.0.1:9/v1", "http://127.0.0.1:4810")
+    assert Settings.from_env({"EI_API_ENDPOINT": "http://a:1"}).studio.api_endpoint == "http://a:1/v1"
     assert Settings.from_env({"EI_HOST": "example.org"}).studio.api_endpoint == "https://studio.example.org/v1"
 
 

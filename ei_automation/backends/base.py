@@ -44,6 +44,16 @@ class Backend(AbstractContextManager["Backend"], ABC):
     """Whether the project holds the manifest's samples and no others: what is not in the manifest is deleted.
     Where others work in it too, that happens only when it is asked for (`--prune`)."""
 
+    has_tuner = False
+    """Whether `start_tuning` works."""
+
+    def check_access(self) -> None:  # noqa: B027 - nothing to check is the rule
+        """Refuse at once where nothing can be read.
+
+        Raises:
+            SettingsError: No key, or one that is refused or of another project.
+        """
+
     def check_ready(self) -> None:
         """Refuse to begin what cannot end, before anything is written.
 
@@ -164,6 +174,10 @@ class Backend(AbstractContextManager["Backend"], ABC):
     @abstractmethod
     def cancel_job(self, job_id: int) -> None:
         """Ask a job to stop; it ends as cancelled. A finished job is left as it is."""
+
+    def model_problem(self) -> str:
+        """Why there is no model of today's samples and impulse; empty when there is one."""
+        return "" if self.training_record() else "there is no trained model of these samples and impulse"
 
     @abstractmethod
     def training_record(self) -> TrainingRecord | None:

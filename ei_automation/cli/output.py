@@ -51,6 +51,7 @@ class Output:
         self._result = _Console(highlight=False, width=width)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._shown: set[str] = set()  # lines of job logs: an error does not say them again
 
     # Results
 
@@ -95,7 +96,7 @@ class Output:
 
     def error(self, message: str, hint: str, log_tail: Sequence[str], exit_code: int) -> None:
         """An error as sentences; with --json also as the document."""
-        for line in log_tail:
+        for line in log_tail if not self._shown.issuperset(log_tail) else ():
             self._talk.print(escape(f"  {line}"), style="dim", soft_wrap=True)
         self._talk.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
         if hint:
@@ -127,6 +128,8 @@ class Output:
             self.talk(f"note: {event.text}", style="yellow")
         elif event.kind == "line":
             self.talk(f"  {event.text}", style="dim")
+            if not self.quiet:
+                self._shown.add(event.text)
         elif self._progress is not None:
             if event.text not in self._tasks:
                 self._tasks[event.text] = self._progress.add_task(escape(event.text), total=event.total)

@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Action = Literal["add", "relabel", "move", "boxes", "regroup", "delete", "extra", "unknown", "set", "rebuild"]
+Action = Literal[
+    "add",
+    "relabel",
+    "move",
+    "boxes",
+    "regroup",
+    "enable",
+    "delete",
+    "extra",
+    "unknown",
+    "set",
+    "train",
+    "build",
+    "rebuild",
+]
 Kind = Literal["sample", "impulse", "training", "deployment"]
 
 
@@ -15,9 +29,10 @@ class Change:
 
     Attributes:
         kind: Of what.
-        action: add, relabel, move, boxes, regroup or delete a sample; extra: a sample that stays because deleting
-            was not asked for; unknown: a sample that the tool cannot identify; set: a value of the impulse or of
-            the learn block; rebuild: a deployment that is older than its model.
+        action: add, relabel, move, boxes, regroup, enable or delete a sample; extra: a sample that stays because
+            deleting was not asked for; unknown: a sample that cannot be identified; set: a value of the impulse or
+            of the learn block; train: a model is missing or old; build: a deployment is missing; rebuild: it is
+            older than the model.
         subject: The sample's name, the value's key, or the deployment's format.
         before: What the live project has; None where it has nothing.
         after: What the manifest says; None where it says nothing.

@@ -87,6 +87,7 @@ class StoredSample:
         category: Its category.
         group: What it was made from; empty when not known.
         bounding_boxes: Objects, for detection projects.
+        disabled: Left out of trainings by whoever disabled it.
     """
 
     sample_id: int
@@ -96,6 +97,7 @@ class StoredSample:
     category: Category
     group: str = ""
     bounding_boxes: tuple[BoundingBox, ...] = ()
+    disabled: bool = False
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,7 @@ def stored_sample(row: Mapping[str, Any]) -> StoredSample | None:
         category=category,
         group=str(_metadata(row).get(METADATA_GROUP, "")),
         bounding_boxes=boxes_from(row["boundingBoxes"]) if row.get("boundingBoxes") else (),
+        disabled=row.get("isDisabled") is True,
     )
 
 

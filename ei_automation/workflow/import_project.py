@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import tomli_w
 
@@ -70,6 +71,7 @@ def import_project(
         NotFoundError: There is no such project.
         SettingsError: No key, or one that may not read it.
     """
+    _check_host(reference, settings)
     path = folder / FILE_NAME
     if path.exists():
         raise UsageError(f"{path} is there already", hint="give another folder, or remove it")
@@ -85,6 +87,17 @@ def import_project(
     content = HEAD + tomli_w.dumps(_content(source, project_name(folder, source), renamed, with_data=with_data))
     write_atomically(path, content, doing="writing the manifest")
     return Imported(path, load_manifest(folder), source)
+
+
+def _check_host(reference: str, settings: Settings) -> None:
+    """Refuse the address of a project that is on another host than the one that would be asked."""
+    host = urlsplit(reference).hostname if "://" in reference else None
+    asked = urlsplit(settings.studio.api_endpoint).hostname
+    if host is not None and host != asked:
+        raise UsageError(
+            f"{reference} is on {host}, and EI_HOST or EI_API_ENDPOINT points to {asked}",
+            hint="unset them, or give the project's number",
+        )
 
 
 def restore_into_own(source: PublicProject, settings: Settings, on_line: Callable[[str], None]) -> int:

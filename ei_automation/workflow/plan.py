@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ei_automation.backends.base import Backend
 from ei_automation.errors import UsageError
 from ei_automation.schema.changes import Action, Change
 from ei_automation.schema.impulse import Impulse
+from ei_automation.schema.lock import SplitRecord
 from ei_automation.schema.sample import BoundingBox, Category, Sample, StoredSample
 from ei_automation.workflow.parameters import training_parameters
 from ei_automation.workflow.project import Session
@@ -43,22 +44,32 @@ class Plan:
         if not self.changes:
             return f"no changes: {self.sample_count:,} samples, impulse, training and deployments are as wanted"
         counts = Counter((change.kind, change.action) for change in self.changes)
-        return ", ".join(f"{count:,} {_PHRASES[key]}" for key, count in counts.items())
+        return ", ".join(f"{count:,} {_phrase(key, count)}" for key, count in counts.items())
 
 
+NAMED = 5
+"""How many files a note names."""
 _PHRASES = {
     ("sample", "add"): "samples to add",
     ("sample", "relabel"): "samples to relabel",
     ("sample", "move"): "samples to move",
     ("sample", "boxes"): "samples with other bounding boxes",
     ("sample", "regroup"): "samples to regroup",
+    ("sample", "enable"): "samples to enable",
     ("sample", "delete"): "samples to delete",
     ("sample", "extra"): "samples that the manifest does not have (stay; --prune deletes them)",
     ("sample", "unknown"): "samples that cannot be identified (stay)",
     ("impulse", "set"): "values of the impulse to set",
     ("training", "set"): "values of the learn block to set (`eiauto train` does)",
+    ("training", "train"): "models to train (`eiauto train` does)",
+    ("deployment", "build"): "deployments to build (`eiauto deploy` does)",
     ("deployment", "rebuild"): "deployments older than the model (`eiauto deploy` builds them)",
 }
+
+
+def _phrase(key: tuple[str, str], count: int) -> str:
+    noun, _, rest = _PHRASES[key].partition(" ")
+    return f"{noun.removesuffix('s') if count == 1 else noun} {rest}"
 
 
 def plan(session: Session, *, prune: bool = False) -> Plan:
@@ -72,9 +83,12 @@ def plan(session: Session, *, prune: bool = False) -> Plan:
         NotFoundError: The data set is not there.
         SettingsError: The backend refuses the key.
     """
-    resolved = resolve(session, session.read_lock())
+    lock = session.read_lock()
     split = next(iter(session.active_splits))
     with session.open_backend(split) as backend:
+        backend.check_access()
+        resolved = resolve(session, lock)
+        _tell_set_aside(session, resolved)
         session.step("Comparing with the live project")
         record = backend.provenance()
         where = (
@@ -84,7 +98,7 @@ def plan(session: Session, *, prune: bool = False) -> Plan:
             *sample_changes(wanted_samples(resolved, split), backend, prune=prune or backend.mirrors),
             *impulse_changes(session.manifest.impulse, backend.get_impulse()),
             *_training_changes(session, backend, split),
-            *_deployment_changes(session, backend),
+            *_deployment_changes(session, backend, lock.splits.get(split, SplitRecord())),
         )
     return Plan(session.manifest.name, where, changes, len(resolved.samples))
 
@@ -99,17 +113,35 @@ def wanted_samples(resolved: Resolved, split: str) -> list[Sample]:
 
 def sample_changes(wanted: Sequence[Sample], backend: Backend, *, prune: bool) -> list[Change]:
     """What must happen to the live samples, by content: names do not matter."""
-    live = {stored.sha256: stored for stored in backend.list_samples()}
+    live, rest = _matched({sample.sha256: sample for sample in wanted}, backend.list_samples())
     changes = [change for sample in wanted for change in _of_sample(sample, live.get(sample.sha256))]
-    hashes = {sample.sha256 for sample in wanted}
     action: Action = "delete" if prune else "extra"
     changes += [
         Change("sample", action, stored.name, f"{stored.category}: {stored.label}", None, stored.sample_id)
-        for stored in live.values()
-        if stored.sha256 not in hashes
+        for stored in rest
     ]
     unknown = backend.unknown_samples()
     return [*changes, *(Change("sample", "unknown", name, None, None, number) for number, name in unknown)]
+
+
+def _matched(
+    wanted: Mapping[str, Sample], stored: Iterable[StoredSample]
+) -> tuple[dict[str, StoredSample], list[StoredSample]]:
+    """The live sample of each wanted content, and the others: of several with one content the best one counts."""
+    live: dict[str, StoredSample] = {}
+    rest = []
+    for one in stored:
+        sample, known = wanted.get(one.sha256), live.get(one.sha256)
+        if sample is None:
+            rest.append(one)
+        elif known is None:
+            live[one.sha256] = one
+        elif len(list(_of_sample(sample, one))) < len(list(_of_sample(sample, known))):
+            live[one.sha256] = one
+            rest.append(known)
+        else:
+            rest.append(one)
+    return live, rest
 
 
 def _of_sample(sample: Sample, stored: StoredSample | None) -> Iterable[Change]:
@@ -121,6 +153,7 @@ def _of_sample(sample: Sample, stored: StoredSample | None) -> Iterable[Change]:
         ("move", _text(stored.category), _text(sample.category)),
         ("boxes", _boxes(stored.bounding_boxes), _boxes(sample.bounding_boxes)),
         ("regroup", stored.group, sample.group),
+        ("enable", "disabled" if stored.disabled else "", ""),
     )
     for action, before, after in facts:
         if before != after:
@@ -157,19 +190,34 @@ def _flat(impulse: Impulse) -> dict[str, str]:
 
 def _training_changes(session: Session, backend: Backend, split: str) -> list[Change]:
     drift = backend.training_drift(training_parameters(session, split))
-    return [Change("training", "set", key, before, after) for key, (before, after) in drift.items()]
+    changes = [Change("training", "set", key, before, after) for key, (before, after) in drift.items()]
+    if problem := backend.model_problem():
+        changes.append(Change("training", "train", "model", problem, "a new training"))
+    return changes
 
 
-def _deployment_changes(session: Session, backend: Backend) -> list[Change]:
-    wished = {wish.format for wish in session.manifest.deployments if wish.backend in (None, session.backend_name)}
+def _deployment_changes(session: Session, backend: Backend, record: SplitRecord) -> list[Change]:
+    """Wished deployments that were never built for this record, or are older than the live model."""
     built = {item.format: item for item in backend.built_deployments()}
-    return [
-        Change(
-            "deployment", "rebuild", name, f"version {built[name].version}, older than the model", "a new build"
-        )
-        for name in sorted(wished & built.keys())
-        if built[name].stale
-    ]
+    recorded = {item.format for item in record.deployments if record.backend.name == session.backend_name}
+    names = {target.name.casefold(): target.format for target in backend.deployment_targets()}
+    wishes = [wish for wish in session.manifest.deployments if wish.backend in (None, session.backend_name)]
+    changes = []
+    for name in sorted({names.get(wish.format.casefold(), wish.format) for wish in wishes}):
+        if name in built and built[name].stale:
+            before = f"version {built[name].version}, older than the model"
+            changes.append(Change("deployment", "rebuild", name, before, "a new build"))
+        elif name not in recorded:
+            changes.append(Change("deployment", "build", name, None, "a build"))
+    return changes
+
+
+def _tell_set_aside(session: Session, resolved: Resolved) -> None:
+    aside = sorted(resolved.dataset.set_aside.items())
+    if aside:
+        first = ", ".join(f"{name} ({code})" for name, code in aside[:NAMED])
+        more = f" and {len(aside) - NAMED:,} more" if len(aside) > NAMED else ""
+        session.note(f"set aside, and wanted nowhere: {first}{more}")
 
 
 def require_one_split(session: Session, split: str) -> None:

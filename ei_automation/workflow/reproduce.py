@@ -70,9 +70,14 @@ class Reproduction:
         }
 
 
-def reproduce(session: Session) -> Reproduction:
-    """Fetch, split, audit, train, quantize, test and deploy; only what changed is done again."""
-    sync(session)
+def reproduce(session: Session, *, prune: bool = False) -> Reproduction:
+    """Fetch, split, audit, train, quantize, test and deploy; only what changed is done again.
+
+    Args:
+        session: The project.
+        prune: Delete live samples that the manifest does not have; see `sync`.
+    """
+    sync(session, prune=prune)
     for split in session.active_splits:
         train(session, split)
         test(session, split)

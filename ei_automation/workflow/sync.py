@@ -71,6 +71,8 @@ def sync(session: Session, *, prune: bool = False) -> SyncOutcome:
         SettingsError: The backend refuses the key, before anything is written.
     """
     lock = session.read_lock()
+    with session.open_backend(next(iter(session.active_splits))) as backend:
+        backend.check_ready()
     resolved = resolve(session, lock)
     if len(session.active_splits) < len(session.splits):
         session.note("a Studio project holds one split: main; the others of the manifest are for --backend local")
@@ -79,7 +81,7 @@ def sync(session: Session, *, prune: bool = False) -> SyncOutcome:
     if left:
         session.note(
             f"{len(left):,} samples of the live project are not in the manifest and stay; first {left[0].subject};"
-            " a training would use them: `eiauto sync --prune` deletes those that can be identified"
+            " `train` refuses as long as they are there; `--prune` deletes those that can be identified"
         )
     dataset, unchanged = resolved.dataset, resolved.unchanged and not any(one.changed for one in applied.values())
     if unchanged:
@@ -119,7 +121,6 @@ def _apply(session: Session, lock: Lock, resolved: Resolved, split: str, *, prun
         blocks = impulse_changes(session.manifest.impulse, backend.get_impulse())
         pending = [change for change in changes if change.applies]
         if pending or blocks:
-            backend.check_ready()
             _store(session, backend, wanted, pending)
         if blocks:
             backend.set_impulse(session.manifest.impulse)
@@ -128,7 +129,8 @@ def _apply(session: Session, lock: Lock, resolved: Resolved, split: str, *, prun
         if resolved.unchanged and not pending and not blocks:
             return _Applied(record, False, left)
         kept = record.backend.name == session.backend_name and backend.training_record() == record.training
-    return _Applied(record if kept else SplitRecord(), bool(pending or blocks), left)
+        here = SplitRecord(backend=backend.provenance().model_copy(update={"jobs": {}}))
+    return _Applied(record if kept else here, bool(pending or blocks), left)
 
 
 def _store(session: Session, backend: Backend, wanted: list[Sample], pending: list[Change]) -> None:

@@ -68,9 +68,10 @@ def require_samples(session: Session, backend: Backend, lock: Lock, split: str) 
     Raises:
         NotFoundError: Some are missing, differ, or are there besides.
     """
-    there = {(s.sha256, s.label, s.category) for s in backend.list_samples()}
+    live = backend.list_samples()
+    there = {(s.sha256, s.label, s.category) for s in live if not s.disabled}
     wanted = {(s.sha256, s.label, s.categories.get(split)) for s in lock.samples}
-    more = len(there - wanted) + len(backend.unknown_samples())
+    more = len(live) - len(there & wanted) + len(backend.unknown_samples())
     if wanted - there or more:
         raise NotFoundError(
             f"the {session.backend_name} project of split {split} does not hold the recorded samples:"

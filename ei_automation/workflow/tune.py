@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ei_automation.backends.base import Backend
-from ei_automation.errors import ManifestError, NotFoundError
+from ei_automation.errors import ManifestError, NotFoundError, UsageError
 from ei_automation.files import write_atomically
 from ei_automation.schema.job import Job
 from ei_automation.schema.tuner import Trial, TunerConfig, TunerRun
@@ -43,9 +43,11 @@ def tune(
             "there is no [tuner] section", path=session.folder / "project.toml", key="tuner", hint=EXAMPLE
         )
     lock = session.read_lock()
-    require_data(session, lock)
     split = next(iter(session.active_splits))
     with session.open_backend(split) as backend:
+        if not backend.has_tuner:
+            raise UsageError(f"the {backend.name} backend has no tuner", hint="use --backend studio")
+        require_data(session, lock)
         backend.check_ready()
         require_samples(session, backend, lock, split)
         session.step("Continuing the tuner's run" if extend else "Running the tuner")

@@ -52,6 +52,15 @@ def test_a_name_carries_its_hash_and_gives_both_back(name, sha256, cut):
         assert stored.name == (PurePosixPath(name).stem if cut else name)
 
 
+@pytest.mark.parametrize(
+    ("told", "disabled"), [({}, False), ({"isDisabled": False}, False), ({"isDisabled": True}, True)]
+)
+def test_whether_a_sample_takes_part(told, disabled):
+    stored = stored_sample({**row("a.png", own=HASHES[0]), **told})
+    assert stored is not None
+    assert stored.disabled is disabled
+
+
 def test_the_name_that_travels():
     assert upload_name("TRAIN/MONOCYTE/_0_207.jpeg", "0123456789abcdef") == "_0_207.0123456789ab.jpeg"
     assert upload_name("no-extension", "0123456789abcdef") == "no-extension.0123456789ab"

@@ -25,7 +25,7 @@ class Judge:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        operations()  # parsed here, not in the server's thread: Python 3.11 must not parse in two threads at a time
+        operations()  # parsed here, not in the server's thread: Python 3.11 must not parse in two at a time
         self.found: list[str] = []
         self.judged = 0
 

@@ -12,6 +12,7 @@ def test_a_new_project_is_all_additions(cli, project):
     *changes, summary = lines(cli)
     assert [c["action"] for c in changes if c["kind"] == "sample"] == ["add"] * 48
     assert {c["subject"] for c in changes if c["kind"] == "impulse"} >= {"input_block.image_width"}
+    assert {(c["kind"], c["action"]) for c in changes} >= {("training", "train"), ("deployment", "build")}
     assert summary["changes"] == len(changes)
     assert not (project / "project.lock.json").exists()
 
@@ -31,7 +32,9 @@ def test_a_removed_and_a_relabelled_file_are_named(cli, copy):
     red[1].unlink()
     assert cli("plan", copy, "--json") == 0
     found = {(c["kind"], c["action"]): c for c in lines(cli)[:-1]}
-    assert set(found) == {("sample", "relabel"), ("sample", "delete")}
+    assert set(found) == {("sample", "relabel"), ("sample", "delete")}, (
+        "the model is still that of the live samples"
+    )
     assert (found["sample", "relabel"]["before"], found["sample", "relabel"]["after"]) == ("red", "green")
 
 
@@ -52,5 +55,11 @@ def test_a_dry_run_of_sync_is_the_plan(cli, copy):
     assert "3 samples to add" in cli.out
     assert (copy / "project.lock.json").read_bytes() == before
     assert cli("sync", copy) == 0
-    assert cli("sync", copy, "--dry-run", "--json") == 0
-    assert lines(cli)[-1]["changes"] == 0
+    assert cli("plan", copy, "--json", "--detailed-exitcode") == 2
+    assert {c["action"] for c in lines(cli)[:-1]} == {"train", "build"}, "the model is of other samples now"
+
+
+def test_what_is_set_aside_is_said(cli, copy):
+    (copy / "data" / "red" / "broken.png").write_bytes(b"no image")
+    assert cli("plan", copy) == 0
+    assert "set aside, and wanted nowhere: red/broken.png" in cli.err

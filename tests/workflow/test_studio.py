@@ -7,6 +7,7 @@ import shutil
 import pytest
 import requests
 
+from ei_automation.studio_server.sample_filter import Filter
 from ei_automation.testing import start_studio
 from ei_automation.workflow.manifest import load_manifest
 from tests.helpers import Cli, make_data, make_project, noisy
@@ -117,6 +118,34 @@ def test_what_others_put_there_stays_until_it_is_pruned(cli, account, project):
     assert not [c for c in changes(cli) if c["kind"] == "sample"]
 
 
+def test_a_second_copy_and_a_disabled_sample_are_seen(cli, account, project):
+    assert cli("sync", project, "--backend", "studio") == 0, cli.err
+    first = sorted((project / "data" / "red").iterdir())[0]
+    reply = requests.post(
+        f"{account.ingestion_endpoint}/api/testing/files",
+        headers={"x-api-key": account.api_key, "x-label": "strange"},
+        files=[("data", (first.name, first.read_bytes(), "image/png"))],
+        timeout=10,
+    ).json()
+    copy = reply["files"][0]["sampleId"]
+    disabled = next(row.sample_id for row in account.studio.samples.find(account.project_id, Filter()))
+    disabled = disabled if disabled != copy else disabled - 1
+    post(account, f"{account.project_id}/raw-data/{disabled}/disable", {})
+    assert cli("plan", project, "--backend", "studio", "--json") == 0
+    assert sorted(c["action"] for c in changes(cli) if c["kind"] == "sample") == ["enable", "extra"]
+    assert cli("train", project, "--backend", "studio") == 4
+    assert cli("sync", project, "--backend", "studio", "--prune") == 0, cli.err
+    assert cli("plan", project, "--backend", "studio", "--json") == 0
+    assert not [c for c in changes(cli) if c["kind"] == "sample"]
+
+
+def test_a_sync_leaves_a_record_of_its_own_backend(cli, account, copy):
+    make_data(copy / "data", count=1, first=99)
+    assert cli("sync", copy, "--backend", "studio") == 0, cli.err
+    assert cli("verify", copy, "--backend", "studio") == 8
+    assert "nothing was trained yet" in cli.out
+
+
 def test_labels_and_categories_follow_the_manifest_in_any_script(cli, account, tmp_path):
     folder = make_project(tmp_path / "words", dataset='labels = { red = "красный", green = "绿 & #1%" }')
     make_data(folder / "data", count=4)
@@ -189,7 +218,7 @@ def test_a_published_project_becomes_a_manifest_and_is_restored(cli, account, pr
     own = account.studio.projects.create("own", owner="me")
     _, key = account.studio.projects.add_key(own, "mine", "admin")
     monkeypatch.setenv("EI_API_KEY", key)
-    address = f"https://studio.edgeimpulse.com/public/{account.project_id}/latest"
+    address = f"{account.studio.url}/public/{account.project_id}/latest"
     theirs = tmp_path / "theirs"
     assert cli("import", address, theirs, "--with-data", "--to-project", "--json") == 0, cli.err
     assert cli.json()["restored_into"] == own
@@ -214,5 +243,7 @@ def test_a_published_project_becomes_a_manifest_and_is_restored(cli, account, pr
 
 def test_a_project_that_is_not_there_or_not_ours_is_said(cli, account, tmp_path):
     assert cli("import", "https://example.org/what", tmp_path / "a") == 2
+    assert cli("import", "https://studio.edgeimpulse.com/public/163127/latest", tmp_path / "a") == 2
+    assert "EI_API_ENDPOINT points to 127.0.0.1" in cli.err
     assert cli("import", "999999", tmp_path / "a") in (3, 4)
     assert not (tmp_path / "a").exists()

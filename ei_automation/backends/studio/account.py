@@ -11,14 +11,15 @@ WHERE = "Studio: Dashboard, Keys"
 
 
 def project_of(client: StudioClient) -> int:
-    """The project to work in: the settings', else the key's.
+    """The project to work in: the key's, which must be the settings' where they name one.
 
     Raises:
-        SettingsError: The key is refused, or belongs to no project.
+        SettingsError: The key is refused, belongs to no project, or to another one.
     """
+    own, _ = key_project(client)
     if client.settings.project_id is not None:
-        return client.settings.project_id
-    return key_project(client)[0]
+        _require_same(own, client.settings.project_id)
+    return own
 
 
 def require_admin(client: StudioClient, project_id: int) -> None:
@@ -28,15 +29,20 @@ def require_admin(client: StudioClient, project_id: int) -> None:
         SettingsError: It is refused, of another project, or of another role.
     """
     own, role = key_project(client)
-    if own != project_id:
-        raise SettingsError(
-            f"EI_PROJECT_ID is {project_id} and the API key is of project {own}",
-            hint=f"use a key of project {project_id}, or leave EI_PROJECT_ID out",
-        )
+    _require_same(own, project_id)
     if role and role != ROLE:
         raise SettingsError(
             f"the API key has the role {role}, which may not set an impulse or train",
             hint=f"make a key with the role {ROLE} ({WHERE}) and set EI_API_KEY",
+        )
+
+
+def _require_same(own: int, project_id: int) -> None:
+    """Refuse a key of another project."""
+    if own != project_id:
+        raise SettingsError(
+            f"EI_PROJECT_ID is {project_id} and the API key is of project {own}",
+            hint=f"use a key of project {project_id}, or leave EI_PROJECT_ID out",
         )
 
 

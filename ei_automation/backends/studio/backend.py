@@ -45,6 +45,7 @@ class StudioBackend(Backend):
 
     name = "studio"
     mirrors = False
+    has_tuner = True
 
     def __init__(self, options: BackendOptions) -> None:
         if options.studio is None:
@@ -74,6 +75,10 @@ class StudioBackend(Backend):
     @cached_property
     def _project_id(self) -> int:
         return project_of(self._client)
+
+    def check_access(self) -> None:
+        """See the contract."""
+        project_of(self._client)
 
     def check_ready(self) -> None:
         """See the contract."""
@@ -259,6 +264,14 @@ class StudioBackend(Backend):
         self._news.wait(self._watched)
 
     # Results
+
+    def model_problem(self) -> str:
+        """See the contract."""
+        try:
+            self._current()
+        except (NotFoundError, VerificationError) as error:
+            return error.message
+        return ""
 
     def training_record(self) -> TrainingRecord | None:
         """See the contract. What Studio does not tell is left empty; None for what no manifest can describe."""

@@ -13,7 +13,8 @@ from urllib.parse import urljoin, urlsplit
 import orjson
 import requests
 from requests.adapters import HTTPAdapter
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
+from urllib3.exceptions import NewConnectionError
 
 from ei_automation import __version__
 from ei_automation.errors import EiautoError, NetworkError, NotFoundError, SettingsError
@@ -22,6 +23,10 @@ from ei_automation.settings import Secret, StudioSettings
 CONNECT_S, READ_S = 10.0, 60.0
 REPEAT_FOR_S = 120.0
 """How long a request that may be repeated is tried again."""
+FIRST_CONTACT_S = 5.0
+"""The same where nobody listens and nobody ever did: more likely a wrong address than a server's restart."""
+FIRST_CONTACT_WAIT_S = 1.0
+"""Longest pause between such tries."""
 LEAST_WAIT_S = 0.05
 """Before a second try, even where the server says that none is needed."""
 PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -66,6 +71,10 @@ class PassingError(NetworkError):
         self.retry_after_s = retry_after_s
 
 
+class UnreachableError(PassingError):
+    """No connection came about: it was refused, or there is no such host or way to it."""
+
+
 class StudioError(EiautoError):
     """The server understood and refused: its own words."""
 
@@ -79,9 +88,17 @@ class StudioClient:
         settings: Where it is and the key.
         pool: Connections that are kept open.
         patience_s: How long a request that may be repeated is tried again.
+        first_contact_s: The same where nobody listens, as long as no answer of any kind has come.
     """
 
-    def __init__(self, settings: StudioSettings, *, pool: int = 8, patience_s: float = REPEAT_FOR_S) -> None:
+    def __init__(
+        self,
+        settings: StudioSettings,
+        *,
+        pool: int = 8,
+        patience_s: float = REPEAT_FOR_S,
+        first_contact_s: float = FIRST_CONTACT_S,
+    ) -> None:
         if not settings.api_key:
             raise SettingsError(
                 "there is no Edge Impulse API key",
@@ -94,6 +111,7 @@ class StudioClient:
             )
         self.settings = settings
         self.patience_s = patience_s
+        self._first_contact_s, self._answered = min(first_contact_s, patience_s), False
         self.session = requests.Session()
         self.session.headers.update(
             {
@@ -174,6 +192,7 @@ class StudioClient:
                 timeout=(CONNECT_S, READ_S),
                 allow_redirects=False,
             )
+        self._answered = True
         return self.read(reply, f"{method} {path}")
 
     def read(self, reply: requests.Response, what: str) -> dict[str, Any]:
@@ -230,6 +249,7 @@ class StudioClient:
                 stream=True,
                 allow_redirects=False,
             )
+            self._answered = True
             if not reply.is_redirect:
                 return reply
             reply.close()
@@ -243,12 +263,27 @@ class StudioClient:
     def _repeated(self, once: Callable[[], _Answer]) -> _Answer:
         retrying = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, PassingError)),
-            stop=stop_after_delay(self.patience_s),
-            wait=wait_as_told,
+            stop=self._stop,
+            wait=self._wait_s,
             sleep=time.sleep,
             reraise=True,
         )
         return retrying(once)
+
+    def _stop(self, state: RetryCallState) -> bool:
+        """Whether patience is at its end."""
+        patience_s = self._first_contact_s if self._never_there(state) else self.patience_s
+        return (state.seconds_since_start or 0.0) >= patience_s
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        """Seconds before the next try."""
+        wait_s = wait_as_told(state)
+        return min(wait_s, FIRST_CONTACT_WAIT_S) if self._never_there(state) else wait_s
+
+    def _never_there(self, state: RetryCallState) -> bool:
+        """Whether nobody listens, and this client has had no answer of any kind yet."""
+        error = state.outcome.exception() if state.outcome else None
+        return isinstance(error, UnreachableError) and not self._answered
 
     @contextmanager
     def _passing(self, what: str) -> Iterator[None]:
@@ -257,13 +292,23 @@ class StudioClient:
             yield
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             host = self.settings.api_endpoint.split("/v1")[0]
-            raise PassingError(
+            raise no_answer(error)(
                 f"{what}: {host} did not answer ({type(error).__name__})",
                 hint="check the network, and EI_HOST or EI_API_ENDPOINT; then run the same command again",
             ) from None
         except requests.RequestException as error:
             words = redact(str(error), self.settings.api_key)
             raise NetworkError(f"{what}: {words}") from None
+
+
+def no_answer(error: requests.RequestException) -> type[PassingError]:
+    """What kind of failure it is that no answer came.
+
+    Args:
+        error: As `requests` raised it: round urllib3's MaxRetryError where no connection came about.
+    """
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return UnreachableError if isinstance(reason, NewConnectionError) else PassingError
 
 
 _BACKOFF = wait_exponential(multiplier=0.25, max=20.0) + wait_random(0.0, 0.25)
@@ -323,15 +368,27 @@ def read_envelope(reply: requests.Response, what: str, secret: Secret | None = N
 def _raise_refused(status: int, words: str, what: str) -> None:
     said = f": {words}" if words else ""
     lower = words.lower()
+    if status == requests.codes.not_implemented:
+        raise StudioError(
+            f"{what}{said or ': not implemented'}",
+            hint="this server does not offer it; of a local Studio, `eiauto studio coverage` lists what it serves",
+        )
     if "insufficient permissions" in lower or status == 403:
         raise SettingsError(
             f"{what}{said}; the API key may not do this",
             hint="use a key with the role admin (Studio: Dashboard, Keys)",
         )
     if status == 401 or "invalid api key" in lower:
-        raise SettingsError(f"{what}{said or ': the API key is refused'}", hint="check EI_API_KEY and EI_HOST")
+        raise SettingsError(
+            f"{what}{said or ': the API key is refused'}",
+            hint="check EI_API_KEY, and where EI_HOST or EI_API_ENDPOINT points",
+        )
     if status == 404 or _NOT_THERE.search(words):
-        raise NotFoundError(f"{what}{said or ': not there'}")
+        nothing = status == requests.codes.not_found and (not words or lower.startswith("there is nothing here"))
+        raise NotFoundError(
+            f"{what}{said or ': not there'}",
+            hint="check EI_API_ENDPOINT: it ends with /v1" if nothing else "",
+        )
 
 
 def _words(reply: requests.Response, secret: Secret | None) -> str:

@@ -1,4 +1,4 @@
-"""Live samples whose content is right and whose label, category, group or boxes are not: corrected in place."""
+"""Live samples whose content is right and something else is not (label, boxes, disabled): corrected in place."""
 
 from __future__ import annotations
 
@@ -53,9 +53,14 @@ class Correction:
         return stored != wanted and sorted(map(repr, stored)) != sorted(map(repr, wanted))
 
     @property
+    def enable(self) -> bool:
+        """Whether it is disabled: a wanted sample takes part."""
+        return self.stored.disabled
+
+    @property
     def needed(self) -> bool:
         """Whether anything differs."""
-        return self.label or self.category or self.group or self.boxes
+        return self.label or self.category or self.group or self.boxes or self.enable
 
 
 def correct(client: StudioClient, project_id: int, corrections: Sequence[Correction]) -> dict[str, str]:
@@ -109,6 +114,8 @@ def _by_value(corrections: Sequence[Correction]) -> dict[tuple[str, str], list[C
             found["category", one.wanted.category.value].append(one)
         if one.group:
             found["group", one.wanted.group].append(one)
+        if one.enable:
+            found["enable", ""].append(one)
     return found
 
 
@@ -119,6 +126,8 @@ def _set(client: StudioClient, project_id: int, kind: str, value: str, ids: Sequ
         _one_or_many(client, project_id, (f"{one}/edit-label", "edit-labels"), ids, {"label": value})
     elif kind == "category":
         _one_or_many(client, project_id, (f"{one}/move", "moveSamples"), ids, {"newCategory": value})
+    elif kind == "enable":
+        _one_or_many(client, project_id, (f"{one}/enable", "enable-samples"), ids, None)
     elif value:
         for_ids(client, project_id, "add-metadata", ids, {"metadataKey": METADATA_GROUP, "metadataValue": value})
     else:
@@ -126,7 +135,11 @@ def _set(client: StudioClient, project_id: int, kind: str, value: str, ids: Sequ
 
 
 def _one_or_many(
-    client: StudioClient, project_id: int, operations: tuple[str, str], ids: Sequence[int], body: dict[str, Any]
+    client: StudioClient,
+    project_id: int,
+    operations: tuple[str, str],
+    ids: Sequence[int],
+    body: dict[str, Any] | None,
 ) -> None:
     single_path, many = operations
     if len(ids) == 1:

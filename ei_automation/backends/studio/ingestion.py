@@ -18,7 +18,14 @@ from urllib.parse import quote
 import requests
 from requests.adapters import HTTPAdapter
 
-from ei_automation.backends.studio.client import PASSING_STATUS, PassingError, StudioClient, redact, retry_after_s
+from ei_automation.backends.studio.client import (
+    PASSING_STATUS,
+    PassingError,
+    StudioClient,
+    no_answer,
+    redact,
+    retry_after_s,
+)
 from ei_automation.errors import NetworkError, SettingsError
 from ei_automation.schema.sample import Sample
 from ei_automation.studio_api.samples import BOXES_FILE, SHORT_HASH, bounding_boxes_file, metadata_of, upload_name
@@ -190,7 +197,7 @@ def send(
             allow_redirects=False,
         )
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise PassingError(
+        raise no_answer(error)(
             f"{what}: {endpoint} did not answer ({type(error).__name__})",
             hint="check the network, and EI_HOST or EI_INGESTION_ENDPOINT; then run the same command again",
         ) from None

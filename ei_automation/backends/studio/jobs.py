@@ -22,8 +22,8 @@ LOG_PAGE, LOG_MOST = 200, 1000
 LOG_BYTES = 256 * 1024 * 1024
 ENDING_LINES = 50
 """Of a log, in which the reason of a failure is looked for."""
-CLOSING_WORDS = ("Job failed", "Application exited")
-"""How logs of failed jobs end, whatever the reason."""
+_CLOSING = re.compile(r"Job failed( \(see above\))?\.?|Application exited\b.*")
+"""How logs of failed jobs end, whatever the reason. "Job failed: " and more is a reason."""
 AGAIN_S = (0.5, 10.0)
 """First and longest pause before a lost start is looked for."""
 
@@ -264,8 +264,8 @@ def why_it_ended(client: StudioClient, project_id: int, job_id: int) -> tuple[st
     """Why a job failed, as the end of its log has it, and whether it was cancelled."""
     items = client.get(f"/api/{project_id}/jobs/{job_id}/stdout", limit=ENDING_LINES)["stdout"]
     said = [(item, str(item["data"]).strip()) for item in items if str(item["data"]).strip()]
-    telling = [(item, text) for item, text in said if not text.startswith(CLOSING_WORDS)]
+    telling = [(item, text) for item, text in said if not _CLOSING.fullmatch(text)]
     errors = [text for item, text in telling if item.get("logLevel") == "error"]
     words = next(iter([*errors, *(text for _, text in telling)]), "")
     cancelled = any("cancelled" in text.lower() or "canceled" in text.lower() for _, text in said[:3])
-    return redact(words, client.settings.api_key), cancelled
+    return redact(words.removeprefix("Job failed: "), client.settings.api_key), cancelled

@@ -7,6 +7,7 @@ row open a circuit breaker: one request at a time, each after a longer pause.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -40,6 +41,7 @@ class Limits:
         most_backoff_s: Longest pause of our own.
         most_told_s: Longest pause that a server is granted by Retry-After.
         patience_s: Without any file getting a verdict, after which the upload is given up.
+        first_contact_s: The same while the service has never been reached.
         connect_s: For a connection to come about.
         answer_s: For an answer, before it is known how long they take.
         least_answer_s: For an answer, however fast the others came.
@@ -54,6 +56,7 @@ class Limits:
     most_backoff_s: float = 10.0
     most_told_s: float = 300.0
     patience_s: float = 120.0
+    first_contact_s: float = 15.0
     connect_s: float = 10.0
     answer_s: float = 60.0
     least_answer_s: float = 10.0
@@ -88,6 +91,7 @@ class Pace:
         self._paused_until = self._clock()
         self._deadline = self._clock() + self.limits.patience_s
         self._granted_s, self._in_trouble = 0.0, False
+        self._reached, self._unreached_since = False, math.inf
 
     @property
     def connections(self) -> int:
@@ -109,7 +113,17 @@ class Pace:
     @property
     def stalled(self) -> bool:
         """Whether there was only trouble for so long that it is time to give up. A slow line is no trouble."""
-        return self._in_trouble and self._clock() > self._deadline
+        now = self._clock()
+        return self._in_trouble and (now > self._deadline or now > self._unreached_until)
+
+    @property
+    def never_reached(self) -> bool:
+        """Whether nothing but connections that did not come about is known of the service."""
+        return not self._reached and self._unreached_since < math.inf
+
+    @property
+    def _unreached_until(self) -> float:
+        return self._unreached_since + self.limits.first_contact_s if self.never_reached else math.inf
 
     def now(self) -> float:
         """The clock."""
@@ -133,6 +147,7 @@ class Pace:
         """
         seconds = max(seconds, 1e-6)
         self.successes += 1
+        self._reached = True
         self._troubles = 0
         self._usual_s = seconds if self._usual_s is None else 0.8 * self._usual_s + 0.2 * seconds
         fastest = min(self._fastest.get(files, seconds) * FORGETTING, seconds)
@@ -153,7 +168,7 @@ class Pace:
             told_s: Its Retry-After; None where it names no time.
         """
         self._halve()
-        self._in_trouble = True
+        self._in_trouble = self._reached = True
         if told_s is None:
             self._troubles += 1
         if told_s is None:
@@ -165,12 +180,15 @@ class Pace:
             self._granted_s += wait_s
             self._deadline = max(self._deadline, self._paused_until + self.limits.patience_s / 4)
 
-    def troubled(self, *, smaller: bool) -> None:
+    def troubled(self, *, smaller: bool, reached: bool = True) -> None:
         """A POST failed in a way that may pass.
 
         Args:
             smaller: Whether a smaller POST had got through more likely: it took too long, or broke off.
+            reached: Whether there was a connection at all.
         """
+        self._reached = self._reached or reached
+        self._unreached_since = min(self._unreached_since, self._clock())
         self._halve(smaller=smaller)
         self._in_trouble = True
         self._troubles += 1

@@ -15,6 +15,8 @@ from ei_automation.studio_api.samples import stored_sample
 
 PAGE = 1000
 """Samples a page: what Edge Impulse's own package asks for."""
+DISABLED_TOO = "both"
+"""Value of includeDisabled: enabled samples and disabled ones, whatever a server takes when it is not told."""
 IDS_A_CALL = 200
 """Sample numbers in one query string, which proxies cut at 8 KiB."""
 BATCH_DEADLINE_S = 600.0
@@ -87,6 +89,7 @@ def list_rows(
             category=category.value if category else "all",
             limit=page,
             excludeSensors=True,
+            includeDisabled=DISABLED_TOO,
             minId=min_id,
             maxId=below,
         )
@@ -167,7 +170,7 @@ def for_ids(
     for start in range(0, len(ids), IDS_A_CALL):
         part = json.dumps(list(ids[start : start + IDS_A_CALL]), separators=(",", ":"))
         path = f"/api/{project_id}/raw-data/batch/{operation}"
-        answer = client.post_again(path, body, category="all", ids=part)
+        answer = client.post_again(path, body, category="all", ids=part, includeDisabled=DISABLED_TOO)
         if answer.get("id"):
             _wait(client, project_id, int(answer["id"]), operation)
 

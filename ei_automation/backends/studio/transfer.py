@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ei_automation.backends.studio.client import PassingError
+from ei_automation.backends.studio.client import PassingError, UnreachableError
 from ei_automation.backends.studio.ingestion import (
     TOO_LARGE,
     AnsweredError,
@@ -263,7 +263,7 @@ class Transfer:
             self._pace.throttled(error.retry_after_s)
             self._waiting.put_again(replace(batch, not_before=self._pace.now() + self._pace.pause_s()))
             return
-        self._pace.troubled(smaller=not answered)
+        self._pace.troubled(smaller=not answered, reached=not isinstance(error, UnreachableError))
         before = self._pace.successes if batch.successes_before is None else batch.successes_before
         tries = batch.tries + 1
         if self._enough(len(batch.samples), tries, answered=answered, others_work=self._pace.successes > before):
@@ -290,10 +290,13 @@ class Transfer:
             self._waiting.put_again(Batch(half, tries, 0.0, successes_before))
 
     def _give_up_when_stalled(self) -> None:
-        if not self._pace.stalled or self._pace.pause_s():
+        pace, trouble = self._pace, self._last_trouble
+        if not pace.stalled or (pace.pause_s() and not pace.never_reached):
             return
-        last = f"; the last: {self._last_trouble.message}" if self._last_trouble else ""
+        if pace.never_reached and trouble is not None:
+            raise NetworkError(trouble.message, hint=trouble.hint)
+        last = f"; the last: {trouble.message}" if trouble else ""
         raise NetworkError(
-            f"no sample could be stored for {self._pace.limits.patience_s:.0f} s{last}",
+            f"no sample could be stored for {pace.limits.patience_s:.0f} s{last}",
             hint="run the same command again when the server answers; it continues",
         )

@@ -14,6 +14,7 @@ from ei_automation.cli.options import (
     json_option,
     open_project,
     project_argument,
+    prune_option,
     weights_option,
 )
 from ei_automation.cli.output import OUTPUT
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
 @from_option
 @groups_option
 @weights_option
+@prune_option
 @json_option
 def reproduce(
-    project: Path, backend: str, override: Path | None, groups: Path | None, weights: Path | None
+    project: Path, backend: str, override: Path | None, groups: Path | None, weights: Path | None, prune: bool
 ) -> None:
     """Run everything from data to deployment, then show published numbers beside ours.
 
@@ -44,7 +46,7 @@ def reproduce(
 
     session = open_project(project, backend, override=override, groups=groups, weights=weights)
     with OUTPUT.watching(), exclusive(session):
-        result = run(session)
+        result = run(session, prune=prune)
     if OUTPUT.json_mode:
         OUTPUT.document(result.as_dict())
     else:

@@ -43,6 +43,9 @@ def tune(project: Path, backend: str, extend: bool, primary: str | None, only_li
         OUTPUT.document({"trials": [trial.model_dump(mode="json") for trial in trials]})
         return
     precision = session.manifest.tuner.precision if session.manifest.tuner else "int8"
+    if not trials:
+        OUTPUT.line("no trials are recorded yet")
+        return
     OUTPUT.table("Trials", COLUMNS, [_row(trial, precision) for trial in trials])
     if primary is not None:
         OUTPUT.line(f"{trials[0].name} is now the project's model; its parameters: {trials[0].parameters}")

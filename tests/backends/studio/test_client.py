@@ -1,18 +1,30 @@
 """One session with the API: what is tried again, what is said of a refusal, and that no key is shown."""
 
 import io
+import re
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
+from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError, ReadTimeoutError
 
 from ei_automation.backends.studio.account import project_of, require_admin
-from ei_automation.backends.studio.client import PassingError, StudioClient, StudioError, redact
-from ei_automation.errors import NetworkError, NotFoundError, SettingsError
+from ei_automation.backends.studio.client import (
+    PassingError,
+    StudioClient,
+    StudioError,
+    UnreachableError,
+    no_answer,
+    redact,
+)
+from ei_automation.errors import EiautoError, NetworkError, NotFoundError, SettingsError
 from ei_automation.settings import Secret, StudioSettings
 from ei_automation.studio_server.faults import Faults, Rule
 from ei_automation.testing import start_studio
+from tests.backends.studio import tuner_server
 
 JOBS = "/api/1/jobs"
 
@@ -116,6 +128,60 @@ def test_a_server_that_is_not_there_is_said_without_the_query(client):
     assert "EI_API_ENDPOINT" in caught.value.hint
 
 
+def test_a_server_that_never_was_there_is_given_up_soon():
+    nobody = StudioSettings("http://127.0.0.1:9/v1", "", Secret("ei_" + "a" * 64))
+    start = time.monotonic()
+    with StudioClient(nobody, first_contact_s=0.3) as lost, pytest.raises(UnreachableError):
+        lost.get("/api/1")
+    assert 0.3 <= time.monotonic() - start < 3
+
+
+def test_a_server_that_was_there_is_waited_for():
+    state = tuner_server.Studio({"list_all_jobs": {"jobs": [], "totalJobCount": 0}})
+    server = tuner_server.serve(state)
+    settings = state.client().settings
+    with StudioClient(settings, patience_s=0.6, first_contact_s=0.0) as client:
+        client.get("/api/7/jobs/all")
+        server.shutdown()
+        server.server_close()
+        client.session.close()
+        start = time.monotonic()
+        with pytest.raises(PassingError):
+            client.get("/api/7/jobs/all")
+    assert time.monotonic() - start >= 0.6
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (NameResolutionError("host", None, OSError("unknown")), UnreachableError),
+        (NewConnectionError(None, "refused"), UnreachableError),
+        (ReadTimeoutError(None, "/", "too slow"), PassingError),
+    ],
+)
+def test_which_failures_say_that_nobody_is_there(error, kind):
+    assert no_answer(requests.ConnectionError(MaxRetryError(None, "/", error))) is kind
+    assert no_answer(requests.ConnectionError("reset")) is PassingError
+
+
+@pytest.mark.parametrize(
+    ("fault", "hint"),
+    [
+        ({"status": 401, "error": "Invalid API key"}, "EI_HOST or EI_API_ENDPOINT points"),
+        ({"status": 501, "error": "not served"}, "eiauto studio coverage"),
+        ({"status": 501, "body": "no"}, "eiauto studio coverage"),
+        ({"status": 404, "error": "There is nothing here"}, "EI_API_ENDPOINT: it ends with /v1"),
+        ({"status": 404, "body": "<html>"}, "EI_API_ENDPOINT: it ends with /v1"),
+        ({"status": 404, "error": "No job with this ID found"}, "^$"),
+    ],
+)
+def test_a_refusal_says_what_to_do_next(client, faults, fault, hint):
+    faults.add([Rule(path=JOBS, **fault)])
+    with pytest.raises(EiautoError) as caught:
+        client.get(JOBS)
+    assert re.search(hint, caught.value.hint)
+
+
 def test_keys_and_tokens_are_hidden():
     token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abcDEF_-1"
     text = f"key ei_{'0' * 64} and {token} and odd-own-key"
@@ -184,6 +250,19 @@ def test_the_key_does_not_follow_to_the_file_store():
 
 
 # Whose key it is
+
+
+def test_a_key_of_another_project_is_refused_with_one_request(running, faults):
+    faults.add([Rule(path="/api", delay_ms=1)])
+    settings = StudioSettings(running.api_endpoint, "", Secret(running.api_key), 2)
+    with (
+        StudioClient(settings) as client,
+        pytest.raises(SettingsError, match="is 2 and the API key is of project 1"),
+    ):
+        project_of(client)
+    with StudioClient(replace(settings, project_id=1)) as client:
+        assert project_of(client) == 1
+    assert faults.report()[0]["seen"] == 2
 
 
 def test_an_older_server_that_does_not_tell_the_role_is_believed(client, faults):

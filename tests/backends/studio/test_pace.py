@@ -51,6 +51,25 @@ def test_trouble_halves_once_for_requests_that_were_under_way_together(pace: Pac
     assert pace.connections == max(1, before // 4)
 
 
+def test_a_service_that_was_never_reached_is_given_up_sooner(pace: Pace, clock: Clock) -> None:
+    pace.progressed()
+    pace.troubled(smaller=False, reached=False)
+    clock.now += pace.limits.first_contact_s
+    assert not pace.stalled
+    clock.now += 0.1
+    assert (pace.stalled, pace.never_reached) == (True, True)
+
+
+def test_a_service_that_was_reached_once_keeps_its_patience(pace: Pace, clock: Clock) -> None:
+    pace.troubled(smaller=False, reached=False)
+    pace.throttled(None)
+    pace.troubled(smaller=False, reached=False)
+    clock.now += pace.limits.patience_s
+    assert (pace.stalled, pace.never_reached) == (False, False)
+    clock.now += 0.1
+    assert pace.stalled
+
+
 def test_what_broke_off_is_sent_in_smaller_batches_until_it_goes_well(pace: Pace) -> None:
     pace.troubled(smaller=True)
     assert pace.files == 8

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ei_automation.backends.studio.client import PassingError
+from ei_automation.backends.studio.client import PassingError, UnreachableError
 from ei_automation.backends.studio.ingestion import (
     AnsweredError,
     Duplicate,
@@ -214,6 +214,32 @@ def test_a_server_that_is_down_ends_it_when_patience_does(trouble: PassingError,
     with pytest.raises(NetworkError, match="no sample could be stored"):
         transfer([plain(n) for n in range(count)], answer, patience_s=0.25)
     assert len(calls) < 40
+
+
+def test_a_service_that_is_not_there_ends_it_soon_and_says_where_to_look() -> None:
+    def answer(batch: Sequence[Sample]) -> dict[str, Verdict]:
+        raise UnreachableError("nobody listens", hint="check EI_INGESTION_ENDPOINT")
+
+    with pytest.raises(NetworkError, match="nobody listens") as caught:
+        transfer([plain(n) for n in range(40)], answer, first_contact_s=0.2, patience_s=60.0)
+    assert caught.value.hint == "check EI_INGESTION_ENDPOINT"
+
+
+def test_a_service_that_went_away_is_waited_for() -> None:
+    calls, gone_until = 0, 0.0
+
+    def answer(batch: Sequence[Sample]) -> dict[str, Verdict]:
+        nonlocal calls, gone_until
+        calls += 1
+        if calls == 1:
+            gone_until = time.monotonic() + 0.4
+        elif time.monotonic() < gone_until:
+            raise UnreachableError("refused")
+        return stored(batch)
+
+    found = transfer([plain(n) for n in range(40)], answer, first_connections=1, files=1, first_contact_s=0.1)
+    assert all(isinstance(verdict, Stored) for verdict in found.values())
+    assert calls > 40
 
 
 def test_a_server_that_comes_back_finds_the_rest_of_the_work() -> None:

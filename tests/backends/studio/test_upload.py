@@ -91,6 +91,26 @@ def test_corrects_what_differs_in_place(studio: RunningStudio, uploader: Uploade
     assert boxes[samples[7].sha256] == wanted[7].bounding_boxes
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_wanted_sample_that_somebody_disabled_is_enabled(
+    studio: RunningStudio,  # noqa: F811
+    uploader: Uploader,
+    tmp_path: Path,
+    count: int,
+) -> None:
+    samples = make_samples(tmp_path, 5)
+    uploader(samples)
+    ids = {one.sha256: one.sample_id for one in list_all(uploader.client, uploader.project_id).samples}
+    for one in samples[:count]:
+        uploader.client.post(f"/api/{uploader.project_id}/raw-data/{ids[one.sha256]}/disable")
+    listed = list_all(uploader.client, uploader.project_id).samples
+    assert {one.sha256 for one in listed if one.disabled} == {one.sha256 for one in samples[:count]}
+    report = uploader(samples)
+    assert (set(report.changed), report.failed) == (names(samples[:count]), {})
+    assert not any(row.disabled for row in studio.studio.samples.find(studio.project_id))
+    assert set(uploader(samples).present) == names(samples)
+
+
 def test_boxes_travel_with_the_images(uploader: Uploader, tmp_path: Path) -> None:
     samples = [
         replace(one, label="", bounding_boxes=(BoundingBox("RBC", place, 1, 2, 3), BoundingBox("WBC", 0, 0, 4, 4)))
