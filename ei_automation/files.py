@@ -157,8 +157,9 @@ def _checksum(database: sqlite3.Connection) -> int:
     for (table,) in database.execute(
         "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
     ).fetchall():
-        for row in database.execute(f'SELECT * FROM "{table}" ORDER BY rowid'):
-            checksum = zlib.crc32(repr(row).encode(), checksum)
+        rows = database.execute(f'SELECT * FROM "{table}" ORDER BY rowid').fetchall()
+        if rows:
+            checksum = zlib.crc32(repr(rows).encode(), checksum)
     return checksum & 0x7FFF_FFFF  # SQLite keeps it as a signed number
 
 

@@ -15,7 +15,7 @@ class Category(StrEnum):
     TESTING = "testing"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BoundingBox:
     """An object in an image.
 
@@ -34,7 +34,7 @@ class BoundingBox:
     height: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceSample:
     """A labelled file as a reader found it.
 
@@ -52,7 +52,7 @@ class SourceSample:
     bounding_boxes: tuple[BoundingBox, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A sample with its place in the project; what a backend takes.
 
@@ -75,7 +75,7 @@ class Sample:
     bounding_boxes: tuple[BoundingBox, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredSample:
     """A sample as the backend holds it.
 

@@ -148,6 +148,8 @@ def _of_sample(sample: Sample, stored: StoredSample | None) -> Iterable[Change]:
     if stored is None:
         yield Change("sample", "add", sample.name, None, f"{sample.category}: {sample.label}")
         return
+    if _same(sample, stored):
+        return
     facts: tuple[tuple[Action, str, str], ...] = (
         ("relabel", stored.label, sample.label),
         ("move", _text(stored.category), _text(sample.category)),
@@ -158,6 +160,17 @@ def _of_sample(sample: Sample, stored: StoredSample | None) -> Iterable[Change]:
     for action, before, after in facts:
         if before != after:
             yield Change("sample", action, sample.name, before, after, stored.sample_id)
+
+
+def _same(sample: Sample, stored: StoredSample) -> bool:
+    """Whether nothing differs; asked of every sample before anything is put into words."""
+    return (
+        stored.label == sample.label
+        and stored.category is sample.category
+        and stored.group == sample.group
+        and stored.bounding_boxes == sample.bounding_boxes
+        and not stored.disabled
+    )
 
 
 def _text(category: Category) -> str:
