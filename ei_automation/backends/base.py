@@ -47,7 +47,7 @@ class Backend(AbstractContextManager["Backend"], ABC):
     has_tuner = False
     """Whether `start_tuning` works."""
 
-    def check_access(self) -> None:  # noqa: B027 - nothing to check is the rule
+    def check_access(self) -> None:
         """Refuse at once where nothing can be read.
 
         Raises:

@@ -78,11 +78,15 @@ for command in (
 
 def main() -> None:
     """Run the command line and exit with the code that the README's table gives."""
-    gc.set_threshold(*GARBAGE)
     if sys.stdout is None:  # closed by the caller, as in `eiauto ... >&-`
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for as long as the process lives
-    with native_talk_apart() as native:
-        _run(native)
+    usual = gc.get_threshold()
+    gc.set_threshold(*GARBAGE)
+    try:
+        with native_talk_apart() as native:
+            _run(native)
+    finally:
+        gc.set_threshold(*usual)
 
 
 @contextmanager
