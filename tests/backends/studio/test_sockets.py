@@ -88,7 +88,6 @@ def test_a_socket_that_is_dropped_is_no_error(running, client, messages):
         assert seconds(lambda: news.wait(job_id)) < SOON_S
     assert not news.connected
     news.close()
-    del news
     gc.collect()  # what the library has forgotten is found here, not in another test
 
 
