@@ -31,7 +31,8 @@ from ei_automation.deployment.recognise import recognise
 from ei_automation.errors import NetworkError, NotFoundError, UsageError, VerificationError
 from ei_automation.files import sha256_bytes
 from ei_automation.schema.deployment import BuildRequest, BuiltDeployment, artifact_stem
-from tests.backends.studio.tuner_server import KEY, PROJECT, Call, Reply, Studio, serve
+from tests.backends.studio.tuner_server import KEY, PROJECT, Call, Reply, Studio, served
+from tests.studio_server.official import schema
 
 OTHER_KEY = "ei_" + "0123456789abcdef" * 4
 MODEL = bytes(range(256)) * 40
@@ -66,18 +67,8 @@ def unzipped(content: bytes) -> dict[str, bytes]:
 
 def live_row(name: str, title: str, **values: Any) -> dict[str, Any]:
     """A `ProjectDeploymentTarget`."""
-    engines = (
-        "TensorRT",
-        "TensaiFlow",
-        "DRPAI",
-        "TIDL",
-        "Akida",
-        "Memryx",
-        "StAton",
-        "CevaNpn",
-        "NordicAxon",
-        "Qaic",
-    )
+    fields = schema("ProjectDeploymentTarget").__fields__.values()
+    engines = [field.alias.removeprefix("has") for field in fields if field.name.startswith("has_")]
     return {
         "name": title,
         "description": f"A {title}.",
@@ -96,8 +87,8 @@ def live_row(name: str, title: str, **values: Any) -> dict[str, Any]:
         "parameters": [],
         "recommendedForProject": True,
         "disabledForProject": False,
-        "hasEonCompiler": True,
         **{f"has{engine}": False for engine in engines},
+        "hasEonCompiler": True,
         **values,
     }
 
@@ -159,17 +150,8 @@ def studio() -> Iterator[Studio]:
             **history_of(historic_row(9), historic_row(8)),
         }
     )
-    server = serve(state)
-    yield state
-    server.shutdown()
-    server.server_close()
-    assert state.problems == []
-
-
-@pytest.fixture
-def client(studio: Studio) -> Iterator[StudioClient]:
-    with studio.client() as client:
-        yield client
+    with served(state):
+        yield state
 
 
 def fetch(client: StudioClient, folder: Path, request: BuildRequest = OPENMV, version: int = 9) -> Any:

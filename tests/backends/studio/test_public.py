@@ -23,7 +23,7 @@ from ei_automation.schema.impulse import DspBlock, Impulse, InputBlock
 from ei_automation.schema.published import PublishedNumber
 from ei_automation.settings import Settings
 from ei_automation.testing import RunningStudio
-from tests.backends.studio.tuner_server import PROJECT, Call, Studio, evaluation, serve
+from tests.backends.studio.tuner_server import PROJECT, Call, Studio, evaluation, served
 from tests.studio_server.conftest import official_client, start  # noqa: F401 - fixtures
 from tests.studio_server.trained import Caller, trained, trained_folder  # noqa: F401 - fixtures
 
@@ -219,17 +219,8 @@ def studio() -> Iterator[Studio]:
             "list_samples": samples_of(("training", "a"), ("training", "a"), ("training", "b"), ("testing", "b")),
         }
     )
-    server = serve(state)
-    yield state
-    server.shutdown()
-    server.server_close()
-    assert state.problems == []
-
-
-@pytest.fixture
-def client(studio: Studio) -> Iterator[StudioClient]:
-    with studio.client() as client:
-        yield client
+    with served(state):
+        yield state
 
 
 def test_a_stranger_reads_the_newest_published_version(client: StudioClient) -> None:

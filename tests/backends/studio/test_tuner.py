@@ -11,7 +11,7 @@ from ei_automation.backends.studio.tuner import start_making_primary, start_tuni
 from ei_automation.errors import NotFoundError, UsageError
 from ei_automation.schema.tuner import TunerConfig, TunerSpace
 from ei_automation.studio_api.tuner import optimize_config
-from tests.backends.studio.tuner_server import PROJECT, Studio, Tuner, evaluation, serve, trial
+from tests.backends.studio.tuner_server import PROJECT, Studio, Tuner, evaluation, served, trial
 
 CONFIG = TunerConfig(name="first", space=(TunerSpace(learning_rates=(0.001, 0.0005)),), max_trials=2)
 SCRIPT = [
@@ -30,17 +30,8 @@ def tuner() -> Tuner:
 @pytest.fixture
 def studio(tuner: Tuner) -> Iterator[Studio]:
     state = Studio(tuner.answers())
-    server = serve(state)
-    yield state
-    server.shutdown()
-    server.server_close()
-    assert state.problems == []
-
-
-@pytest.fixture
-def client(studio: Studio) -> Iterator[StudioClient]:
-    with studio.client() as client:
-        yield client
+    with served(state):
+        yield state
 
 
 def test_trials_are_seen_as_they_come(client: StudioClient, tuner: Tuner) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -60,6 +61,16 @@ class Studio:
     def answer(self, call: Call) -> Any:
         found = self.answers.get(call.name, f"{call.name} is not scripted")
         return found(call) if callable(found) else found
+
+
+@contextmanager
+def served(state: Studio) -> Iterator[Studio]:
+    """Serve answers for a while; at the end everything that was said must have been of the official schemas."""
+    server = serve(state)
+    yield state
+    server.shutdown()
+    server.server_close()
+    assert state.problems == []
 
 
 def serve(state: Studio) -> ThreadingHTTPServer:
