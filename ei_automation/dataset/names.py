@@ -12,7 +12,7 @@ NAMED = 5
 
 def one_spelling(text: str) -> str:
     """The text in Unicode's composed form (NFC): macOS and its zips write accents decomposed."""
-    return unicodedata.normalize("NFC", text)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def nearest(name: str, known: Collection[str]) -> str:

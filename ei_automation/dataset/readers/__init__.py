@@ -134,6 +134,9 @@ def _outermost(paths: Iterable[Path]) -> list[Path]:
 
 def _kept(files: Iterable[FolderFile], leave_out: set[str], left_out: Counter[str]) -> Iterator[FolderFile]:
     """The files in no folder that is left out; the others are counted."""
+    if not leave_out:
+        yield from files
+        return
     for file in files:
         names = {name for folder in file.folders for name in (folder, folder.removesuffix(CLASS_SUFFIX))}
         hits = names & leave_out
