@@ -94,6 +94,20 @@ class Server(uvicorn.Server):
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        await self._abort_what_is_open()
+
+    async def _abort_what_is_open(self) -> None:
+        """Let no connection outlive the loop: one that is flushed to nobody, or was taken just before the end.
+
+        A loop that is closed with an open connection in it may wait for ever.
+        """
+        end = time.monotonic() + GRACE_S
+        while True:
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(STOP_LOOK_S)
+            if not self.server_state.connections or time.monotonic() > end:
+                return
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

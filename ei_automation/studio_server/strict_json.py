@@ -7,6 +7,7 @@ import math
 import re
 from typing import Any
 
+MOST_DEPTH = 100
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """Half of a character outside the Basic Multilingual Plane; Python takes one without the other."""
 
@@ -27,7 +28,22 @@ def read_strictly(text: str | bytes) -> Any:
             json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    _check_depth(content)
     return content
+
+
+def _check_depth(content: Any) -> None:
+    """Refuse what some later reader or writer would give up on; how deep Python itself goes differs by version."""
+    level, depth = [content], 0
+    while level := [
+        inner
+        for item in level
+        if isinstance(item, dict | list)
+        for inner in (item.values() if isinstance(item, dict) else item)
+    ]:
+        depth += 1
+        if depth > MOST_DEPTH:
+            raise ValueError("it is nested too deeply")
 
 
 def _finite(text: str) -> float:

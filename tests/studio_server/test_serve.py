@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,9 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -19,6 +22,7 @@ from ei_automation.errors import ProjectBusyError, SettingsError, StorageError, 
 from ei_automation.studio_server import connection as connections
 from ei_automation.studio_server.serve import Place, listen, open_project, reached
 from ei_automation.studio_server.studio import Studio, StudioOptions
+from ei_automation.testing import start_studio
 from tests.studio_server.wire import answer, connection, multipart, png, request, said
 
 PROJECTS = "/v1/api/projects"
@@ -338,3 +342,31 @@ def test_exports_are_for_a_shell_whatever_the_key(tmp_path, monkeypatch):
         server.environment()
         shell = ["sh", "-c", '. "$0"; printf %s "$EI_API_KEY"', str(exports)]
         assert subprocess.run(shell, capture_output=True, text=True, check=True).stdout == key
+
+
+def test_no_connection_outlives_the_server():
+    """Clients that come until the very end: a loop that is closed with a connection in it waits for ever."""
+    for _ in range(3):
+        with start_studio() as running:
+            place = ("127.0.0.1", urlsplit(running.api_endpoint).port)
+            sockets, over = [], threading.Event()
+
+            def come(place=place, sockets=sockets, over=over):
+                with contextlib.suppress(OSError):
+                    while not over.is_set():
+                        sockets.append(socket.create_connection(place))
+
+            clients = [threading.Thread(target=come) for _ in range(3)]
+            for client in clients:
+                client.start()
+            time.sleep(0.05)
+            start = time.monotonic()
+            running.stop()
+            took = time.monotonic() - start
+            over.set()
+            for client in clients:
+                client.join()
+            for opened in sockets:
+                opened.close()
+        assert took < 10
+        assert sockets
