@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 
 import pytest
 import requests
@@ -298,20 +299,22 @@ def test_what_is_set_is_there_after_a_restart(tmp_path):
     _, key = projects.add_key(number, "reader", "readonly")
     before = projects.info(number), projects.keys(number), projects.hmac_keys(number)
     database.close()
-    again = Projects(Database(tmp_path / "x.sqlite", TABLES), tmp_path)
-    assert (again.info(number), again.keys(number), again.hmac_keys(number)) == before
-    assert again.settings(number) == {"b": False}
-    assert again.get(number, "a", "default") == "default"
-    found = again.find_key(key)
+    with closing(Database(tmp_path / "x.sqlite", TABLES)) as reopened:
+        again = Projects(reopened, tmp_path)
+        assert (again.info(number), again.keys(number), again.hmac_keys(number)) == before
+        assert again.settings(number) == {"b": False}
+        assert again.get(number, "a", "default") == "default"
+        found = again.find_key(key)
     assert found is not None
     assert found.role == "readonly"
 
 
 def test_settings_are_all_set_or_none(tmp_path):
-    projects = Projects(Database(tmp_path / "x.sqlite", TABLES), tmp_path)
-    number = projects.create("one", owner="me")
-    with pytest.raises(TypeError):
-        projects.set_many(number, {"a": 1, "b": object()})
-    assert projects.settings(number) == {}
-    with pytest.raises(RefusalError):
-        projects.set(99, "a", 1)
+    with closing(Database(tmp_path / "x.sqlite", TABLES)) as database:
+        projects = Projects(database, tmp_path)
+        number = projects.create("one", owner="me")
+        with pytest.raises(TypeError):
+            projects.set_many(number, {"a": 1, "b": object()})
+        assert projects.settings(number) == {}
+        with pytest.raises(RefusalError):
+            projects.set(99, "a", 1)
