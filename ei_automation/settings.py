@@ -56,7 +56,7 @@ DEFAULT_HOST = "edgeimpulse.com"
 LOCAL_PORTS = {"studio": 4800, "ingestion": 4810}
 """Where Edge Impulse's own clients look for a host that is given as an address; plain http."""
 
-SECRETS = frozenset({"KAGGLE_API_TOKEN", "KAGGLE_KEY", "EI_API_KEY"})
+SECRETS = frozenset({"KAGGLE_API_TOKEN", "KAGGLE_KEY", "EI_API_KEY", KEY_VARIABLE})
 
 
 @dataclass(frozen=True)

@@ -95,12 +95,12 @@ def check_studio(studio: StudioSettings, patience_s: float) -> str:
         SettingsError: No key, or one that is refused or may not train.
         NetworkError: Studio cannot be reached.
     """
-    from ei_automation.backends.studio.account import project_of, require_admin
+    from ei_automation.backends.studio.account import read_access, require_admin
     from ei_automation.backends.studio.client import StudioClient
 
     with StudioClient(studio, patience_s=patience_s) as client:
-        project_id = project_of(client)
-        require_admin(client, project_id)
+        project_id, role = read_access(client)
+        require_admin(role)
     return f"admin of project {project_id} at {studio.api_endpoint}"
 
 

@@ -71,8 +71,9 @@ def sync(session: Session, *, prune: bool = False) -> SyncOutcome:
         SettingsError: The backend refuses the key, before anything is written.
     """
     lock = session.read_lock()
-    with session.open_backend(next(iter(session.active_splits))) as backend:
-        backend.check_ready()
+    if lock.dataset is None:  # the first time what follows is long: what cannot end is said before it begins
+        with session.open_backend(next(iter(session.active_splits))) as backend:
+            backend.check_ready()
     resolved = resolve(session, lock)
     if len(session.active_splits) < len(session.splits):
         session.note("a Studio project holds one split: main; the others of the manifest are for --backend local")
@@ -121,6 +122,7 @@ def _apply(session: Session, lock: Lock, resolved: Resolved, split: str, *, prun
         blocks = impulse_changes(session.manifest.impulse, backend.get_impulse())
         pending = [change for change in changes if change.applies]
         if pending or blocks:
+            backend.check_ready()
             _store(session, backend, wanted, pending)
         if blocks:
             backend.set_impulse(session.manifest.impulse)

@@ -10,26 +10,27 @@ ROLE = "admin"
 WHERE = "Studio: Dashboard, Keys"
 
 
-def project_of(client: StudioClient) -> int:
-    """The project to work in: the key's, which must be the settings' where they name one.
+def read_access(client: StudioClient) -> tuple[int, str]:
+    """The key's project and role; the project must be the settings' where they name one.
 
     Raises:
         SettingsError: The key is refused, belongs to no project, or to another one.
     """
-    own, _ = key_project(client)
+    own, role = key_project(client)
     if client.settings.project_id is not None:
         _require_same(own, client.settings.project_id)
-    return own
+    return own, role
 
 
-def require_admin(client: StudioClient, project_id: int) -> None:
-    """Refuse a key that may not do everything in the project.
+def require_admin(role: str) -> None:
+    """Refuse a key that may not do everything in its project.
+
+    Args:
+        role: Of the key; empty where the server does not tell it.
 
     Raises:
-        SettingsError: It is refused, of another project, or of another role.
+        SettingsError: It is another one.
     """
-    own, role = key_project(client)
-    _require_same(own, project_id)
     if role and role != ROLE:
         raise SettingsError(
             f"the API key has the role {role}, which may not set an impulse or train",

@@ -11,7 +11,7 @@ from ei_automation.backends import BackendOptions
 from ei_automation.backends.base import Backend, wait
 from ei_automation.backends.studio import deployments, results, samples, testing, training, tuner
 from ei_automation.backends.studio import impulse as impulses
-from ei_automation.backends.studio.account import project_of, require_admin
+from ei_automation.backends.studio.account import read_access, require_admin
 from ei_automation.backends.studio.client import StudioClient, StudioError, is_near
 from ei_automation.backends.studio.jobs import JobLog, Kind, list_jobs, newest, read_job, start_once, why_it_ended
 from ei_automation.backends.studio.public import restore_into
@@ -72,17 +72,22 @@ class StudioBackend(Backend):
         self._builds: dict[int, tuple[int, BuildRequest]] = {}
         self._models: dict[tuple[int, ModelVariant], bytes] = {}
 
-    @cached_property
+    @property
     def _project_id(self) -> int:
-        return project_of(self._client)
+        return self._access[0]
+
+    @cached_property
+    def _access(self) -> tuple[int, str]:
+        """Project and role of the key; asked once."""
+        return read_access(self._client)
 
     def check_access(self) -> None:
         """See the contract."""
-        project_of(self._client)
+        self._access  # noqa: B018 - reading it asks
 
     def check_ready(self) -> None:
         """See the contract."""
-        require_admin(self._client, self._project_id)
+        require_admin(self._access[1])
 
     def provenance(self) -> BackendRecord:
         """See the contract."""

@@ -9,7 +9,15 @@ import click
 
 from ei_automation.cli.options import json_option
 from ei_automation.cli.output import OUTPUT
-from ei_automation.settings import ENVIRONMENT, FOREIGN_ENVIRONMENT, SECRETS, STUDIO, Setting, Settings
+from ei_automation.settings import (
+    ENVIRONMENT,
+    FOREIGN_ENVIRONMENT,
+    KEY_VARIABLE,
+    SECRETS,
+    STUDIO,
+    Setting,
+    Settings,
+)
 
 
 @click.group()
@@ -33,7 +41,7 @@ def show() -> None:
 
 def _foreign() -> list[Setting]:
     found = []
-    for name in FOREIGN_ENVIRONMENT:
+    for name in (KEY_VARIABLE, *FOREIGN_ENVIRONMENT):
         value = os.environ.get(name, "")
         shown = "(set)" if value and name in SECRETS else value
         found.append(Setting(name, shown, "environment" if value else "default"))

@@ -11,7 +11,7 @@ import pytest
 import requests
 from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError, ReadTimeoutError
 
-from ei_automation.backends.studio.account import project_of, require_admin
+from ei_automation.backends.studio.account import read_access, require_admin
 from ei_automation.backends.studio.client import (
     PassingError,
     StudioClient,
@@ -259,15 +259,18 @@ def test_a_key_of_another_project_is_refused_with_one_request(running, faults):
         StudioClient(settings) as client,
         pytest.raises(SettingsError, match="is 2 and the API key is of project 1"),
     ):
-        project_of(client)
+        read_access(client)
     with StudioClient(replace(settings, project_id=1)) as client:
-        assert project_of(client) == 1
+        assert read_access(client) == (1, "admin")
     assert faults.report()[0]["seen"] == 2
 
 
 def test_an_older_server_that_does_not_tell_the_role_is_believed(client, faults):
     faults.add([Rule(path="api-key-info", status=501, error="not served")])
-    assert project_of(client) == 1
-    require_admin(client, 1)
-    with pytest.raises(SettingsError, match="the API key is of project 1"):
-        require_admin(client, 2)
+    assert read_access(client) == (1, "")
+    require_admin("")
+    with (
+        StudioClient(replace(client.settings, project_id=2)) as other,
+        pytest.raises(SettingsError, match="the API key is of project 1"),
+    ):
+        read_access(other)
