@@ -12,9 +12,10 @@ EiautoError                     exit code
 ├── DatasetError                6    the samples cannot be used
 ├── JobFailedError              7    a job of the backend failed
 ├── VerificationError           8    a hash, a number or a state is not what the record says
+├── DoesNotFitError             10   a model takes more memory than a board has
 └── InterruptedRunError         130  Ctrl-C
 ```
-Exit code 1 is our own bug, with a traceback. 9 (device) and 10 (does not fit) belong to rooms to come.
+Exit code 1 is our own bug, with a traceback. 9 (device) belongs to a room to come.
 """
 
 from __future__ import annotations
@@ -136,6 +137,12 @@ class VerificationError(EiautoError):
     """A hash, a number or a state is not what the record says."""
 
     exit_code = 8
+
+
+class DoesNotFitError(EiautoError):
+    """A model takes more memory than a board has."""
+
+    exit_code = 10
 
 
 class InterruptedRunError(EiautoError):

@@ -5,8 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ei_automation.schema.metrics import ModelVariant
+
+Memory = Literal["planned", "streamed", "streamed-input"]
+"""How compiled code keeps tensors: whole, as rings of rows, or with the image's rows pulled by a callback too."""
+MEMORY_MODES: tuple[Memory, ...] = ("planned", "streamed", "streamed-input")
+Flavor = Literal["", "edge-impulse"]
+"""Of the C++ library: stand-alone, or in the shape that Edge Impulse's inferencing SDK compiles with."""
+Architecture = Literal["", "x86_64", "aarch64", "armv7"]
+"""Of a Linux program."""
+ARCHITECTURES: tuple[Architecture, ...] = ("x86_64", "aarch64", "armv7")
+COMPILED_FORMATS = ("cpp", "wasm", "linux")
+"""Targets whose artifacts hold the model as compiled code, made by the local backend only."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +45,18 @@ class BuildRequest:
         engine: tflite, or an engine that the target offers.
         variant: float32 or int8; a target that carries both ignores it.
         firmware_version: Of the board the artifact is for, e.g. `4.5.9`; empty for the newest.
+        memory: Of compiled code.
+        flavor: Of the C++ library.
+        architecture: Of a Linux program.
     """
 
     format: str
     engine: str = "tflite"
     variant: ModelVariant = "int8"
     firmware_version: str = ""
+    memory: Memory = "streamed"
+    flavor: Flavor = ""
+    architecture: Architecture = ""
 
 
 def artifact_stem(project: str, target_format: str, request: BuildRequest) -> str:
@@ -51,8 +69,17 @@ def artifact_stem(project: str, target_format: str, request: BuildRequest) -> st
     """
     firmware = f"-{request.firmware_version}" if request.firmware_version else ""
     engine = "" if request.engine == "tflite" else f"-{request.engine}"
+    flavor = f"-{request.flavor}" if request.flavor else ""
+    memory = "" if request.memory == "streamed" else f"-{request.memory}"
+    architecture = f"-{request.architecture}" if request.architecture else ""
     variant = "" if request.variant == "int8" else f"-{request.variant}"
-    return re.sub(r"[^0-9A-Za-z._-]+", "-", f"ei-{project}-{target_format}{firmware}{engine}{variant}")
+    stem = f"ei-{project}-{target_format}{flavor}{architecture}{firmware}{engine}{memory}{variant}"
+    return re.sub(r"[^0-9A-Za-z._-]+", "-", stem)
+
+
+def artifact_suffix(request: BuildRequest) -> str:
+    """Suffix of what the local backend builds: a zip, or the program that the Linux clients run."""
+    return ".eim" if request.format == "linux" else ".zip"
 
 
 @dataclass(frozen=True)
@@ -60,13 +87,13 @@ class Artifact:
     """A built file.
 
     Attributes:
-        path: The zip.
+        path: The zip, or the program.
         sha256: Of its bytes.
         format: The target's.
         engine: As built.
         variant: As built.
         version: Counts the project's builds, from 1.
-        model_sha256: Of the .tflite inside.
+        model_sha256: Of the .tflite inside, or of the one that was compiled.
         training_job_id: The training that made the model.
     """
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
+from ei_automation.schema.deployment import Architecture, Flavor, Memory
 from ei_automation.schema.metrics import Metrics, ModelVariant, TrainingCurves
 from ei_automation.schema.sample import Category
 from ei_automation.schema.strict import StrictModel
@@ -117,7 +118,13 @@ class DeploymentRecord(StrictModel):
     """Relative to the project folder."""
     sha256: str
     model_sha256: str
-    """Of the .tflite inside; empty where the artifact holds none (compiled code)."""
+    """Of the .tflite inside, or of the one that was compiled here; empty where Studio compiled it."""
+    memory: Memory = Field(default="streamed", exclude_if=lambda value: value == "streamed")
+    """Of compiled code. Defaults of this and the next two are not written."""
+    flavor: Flavor = Field(default="", exclude_if=lambda value: not value)
+    """Of a C++ library."""
+    architecture: Architecture = Field(default="", exclude_if=lambda value: not value)
+    """Of a Linux program."""
     version: int | None = Field(default=None, exclude_if=lambda value: value is None)
     """Studio's number of the build; None on the local backend, which counts anew on every machine."""
 

@@ -7,8 +7,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
+from ei_automation.schema.deployment import COMPILED_FORMATS, BuildRequest, Flavor, Memory
 from ei_automation.schema.impulse import Impulse
 from ei_automation.schema.metrics import EvaluationCategory, ModelVariant
 from ei_automation.schema.strict import StrictModel
@@ -157,21 +167,45 @@ class _Wish(StrictModel):
     """What every wish for a deployment says."""
 
     variant: ModelVariant = "int8"
+
+    def request(self) -> BuildRequest:
+        """What a backend is asked to build."""
+        return BuildRequest(**self.model_dump(exclude={"backend"}))
+
+
+class _BoardWish(_Wish):
+    """A deployment that depends on the board's firmware."""
+
     firmware_version: str = Field(default="", pattern=r"^(\d+\.\d+(\.\d+)?)?$")
     """Of the board, e.g. 4.5.5: decides which script goes with the model."""
 
 
-class CommonDeploymentWish(_Wish):
+LOCAL_FORMATS = ("openmv", "bundle", *COMPILED_FORMATS)
+"""What the local backend builds."""
+
+
+def _known_format(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Name every format where one is wrong, not only those of the wish that was taken for it."""
+    try:
+        return validate(value)
+    except ValidationError:
+        known = ", ".join(f"'{name}'" for name in LOCAL_FORMATS)
+        raise PydanticCustomError(
+            "literal_error", "Input should be one of {expected}", {"expected": known}
+        ) from None
+
+
+class CommonDeploymentWish(_BoardWish):
     """A deployment that both backends build."""
 
-    format: Literal["openmv", "bundle"]
+    format: Annotated[Literal["openmv", "bundle"], WrapValidator(_known_format)]
     """bundle is built by the local backend and the local Studio only."""
     engine: Literal["tflite"] = "tflite"
     backend: Literal["local"] | None = None
     """Only built there; unset: on both."""
 
 
-class StudioDeploymentWish(_Wish):
+class StudioDeploymentWish(_BoardWish):
     """A deployment that only Studio builds."""
 
     backend: Literal["studio"]
@@ -180,13 +214,49 @@ class StudioDeploymentWish(_Wish):
     engine: Literal["tflite", "tflite-eon", "tflite-eon-ram-optimized"] = "tflite-eon"
 
 
+class _CompiledWish(_Wish):
+    """Compiled code: the local backend makes it, with no interpreter inside."""
+
+    backend: Literal["local"] = "local"
+
+
+class CppDeploymentWish(_CompiledWish):
+    """The model as C, with no dependency."""
+
+    format: Literal["cpp"]
+    memory: Memory = "streamed"
+    """planned: whole tensors in one static arena. streamed: row by row through rings, several times less RAM.
+    streamed-input: a callback gives the image's rows too."""
+    flavor: Flavor = ""
+    """Empty: stand-alone. edge-impulse: as Edge Impulse's inferencing SDK compiles it, for run_classifier()."""
+
+
+class WasmDeploymentWish(_CompiledWish):
+    """The model as WebAssembly, with a page that classifies in the browser."""
+
+    format: Literal["wasm"]
+
+
+class LinuxDeploymentWish(_CompiledWish):
+    """The model as a program, .eim, that Edge Impulse's Linux clients run."""
+
+    format: Literal["linux"]
+    architecture: Literal["x86_64", "aarch64", "armv7"] = "x86_64"
+
+
 def _wish_kind(value: Any) -> str:
-    backend = value.get("backend") if isinstance(value, dict) else getattr(value, "backend", None)
-    return "studio-only" if backend == "studio" else "any-backend"
+    content = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    if content.get("backend") == "studio":
+        return "studio-only"
+    return f"compiled-{content['format']}" if content.get("format") in COMPILED_FORMATS else "any-backend"
 
 
 DeploymentWish = Annotated[
-    Annotated[CommonDeploymentWish, Tag("any-backend")] | Annotated[StudioDeploymentWish, Tag("studio-only")],
+    Annotated[CommonDeploymentWish, Tag("any-backend")]
+    | Annotated[StudioDeploymentWish, Tag("studio-only")]
+    | Annotated[CppDeploymentWish, Tag("compiled-cpp")]
+    | Annotated[WasmDeploymentWish, Tag("compiled-wasm")]
+    | Annotated[LinuxDeploymentWish, Tag("compiled-linux")],
     Discriminator(_wish_kind),
 ]
 """A deployment to build."""
