@@ -1,0 +1,1 @@
+"""C text: the generated header and source, and the kernel headers that they include."""
