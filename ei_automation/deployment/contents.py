@@ -21,6 +21,8 @@ FILE_MODE = 0o644
 PROGRAM_MODE = 0o755
 UNIX = 3
 """`create_system` in a zip whose attributes are Unix permissions."""
+BACKGROUND = "background"
+"""FOMO's first class: cells with nothing in them."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def make_zip(files: Mapping[str, bytes], executable: Collection[str] = ()) -> by
     return buffer.getvalue()
 
 
-def render_template(name: str, **values: Any) -> str:
+def render_template(name: str, /, **values: Any) -> str:
     """Fill one of this room's templates; plain text, nothing is escaped."""
     environment = Environment(
         loader=PackageLoader("ei_automation.deployment"),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
 
 from ei_automation.errors import VerificationError
 
@@ -65,6 +66,29 @@ def read_model_facts(model: bytes) -> ModelFacts:
             f"the .tflite model has {len(inputs)} inputs and {len(outputs)} outputs, one of each was expected"
         )
     return ModelFacts(_tensor(inputs[0]), _tensor(outputs[0]))
+
+
+def reference_output(model: bytes, values: NDArray[Any]) -> NDArray[Any]:
+    """What LiteRT's reference kernels give: the judge of what compiled code must give.
+
+    Args:
+        model: Bytes of the .tflite file.
+        values: In the type of its input; (N, height, width, channels).
+
+    Returns:
+        In the type of its output; (N, ...).
+    """
+    interpreter = Interpreter(
+        model_content=model, num_threads=1, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+    )
+    interpreter.allocate_tensors()
+    place, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    outputs = []
+    for item in values:
+        interpreter.set_tensor(place, item[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(result)[0])
+    return np.stack(outputs)
 
 
 def _tensor(details: dict[str, Any]) -> TensorFacts:

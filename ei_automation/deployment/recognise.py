@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ei_automation.deployment import bundle, openmv
+from ei_automation.deployment.contents import BACKGROUND
 from ei_automation.deployment.model_facts import ModelFacts, TensorFacts, read_model_facts
 from ei_automation.errors import NotFoundError, VerificationError
 from ei_automation.files import sha256_bytes, storage_errors
@@ -21,10 +22,16 @@ INPUT_SCALE, INPUT_ZERO_POINT = 1 / 255, -128
 OUTPUT_SCALE, OUTPUT_ZERO_POINT = 1 / 256, -128
 """What TensorFlow Lite fixes for an int8 softmax."""
 SCALE_TOLERANCE = 1e-6
-BACKGROUND = "background"
-"""FOMO's first class: cells with nothing in them."""
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """No file of a deployment comes near it; what does is no deployment."""
+COMPILED_MARKS = {
+    "model-parameters/model_metadata.h": "a C++ library for Edge Impulse's inferencing SDK",
+    "model.wasm": "a WebAssembly deployment",
+    "model.c": "a C++ library",
+}
+"""Files of deployments that hold code in place of a model, and what these are."""
+PROGRAM_MARK = b"\x7fELF"
+"""How a Linux program begins, .eim files among them."""
 ML_CALL, TF_CALL = re.compile(r"\bml\.Model\("), re.compile(r"\btf\.(load|load_builtin_model|classify)\(")
 
 
@@ -71,10 +78,20 @@ def recognise(path: Path) -> RecognisedDeployment:
         return _recognise_openmv(files)
     if bundle.MODEL_NAMES["int8"] in files:
         return _recognise_bundle(files)
+    if words := next((words for name, words in COMPILED_MARKS.items() if name in files), ""):
+        raise _compiled(path, words)
     raise NotFoundError(
         f"{path} is no deployment that is known here: it has neither {openmv.MODEL_NAME} (an OpenMV library) nor "
         f"{bundle.MODEL_NAMES['int8']} (a bundle)",
         hint="give the zip as it was downloaded, or the folder it was unpacked into",
+    )
+
+
+def _compiled(path: Path, words: str) -> NotFoundError:
+    """The error for a deployment of compiled code."""
+    return NotFoundError(
+        f"{path} is {words}: its network is compiled code, there is no .tflite file in it to be read",
+        hint="give the OpenMV library or the bundle of the same model",
     )
 
 
@@ -86,6 +103,7 @@ def _wanted(name: str) -> bool:
         bundle.CARD_NAME,
         bundle.METRICS_NAME,
         *bundle.MODEL_NAMES.values(),
+        *COMPILED_MARKS,
     )
     return name in parts or bool(re.fullmatch(r"ei_\w+\.py", name))
 
@@ -95,9 +113,13 @@ def _read(path: Path) -> dict[str, bytes]:
     with storage_errors(path, "reading a deployment"):
         if path.is_dir():
             found = [entry for entry in sorted(path.iterdir()) if entry.is_file() and _wanted(entry.name)]
-            sizes = {entry.name: entry.stat().st_size for entry in found}
+            found += [entry for name in COMPILED_MARKS if "/" in name and (entry := path / name).is_file()]
+            sizes = {entry.relative_to(path).as_posix(): entry.stat().st_size for entry in found}
             return _read_parts(sizes, lambda name: (path / name).read_bytes())
         if path.is_file():
+            with path.open("rb") as stream:
+                if stream.read(len(PROGRAM_MARK)) == PROGRAM_MARK:
+                    raise _compiled(path, "a Linux program")
             return _read_zip(path)
     raise NotFoundError(f"there is no deployment at {path}", hint="give a zip or a folder")
 

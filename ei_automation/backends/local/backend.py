@@ -29,7 +29,13 @@ from ei_automation.backends.local.results import (
 from ei_automation.backends.local.store import Store
 from ei_automation.errors import EiautoError, NotFoundError, VerificationError
 from ei_automation.files import ensure_folder, fingerprint, sha256_bytes, sha256_file, storage_errors
-from ei_automation.schema.deployment import Artifact, BuildRequest, DeploymentTarget, artifact_stem
+from ei_automation.schema.deployment import (
+    Artifact,
+    BuildRequest,
+    DeploymentTarget,
+    artifact_stem,
+    artifact_suffix,
+)
 from ei_automation.schema.impulse import Impulse
 from ei_automation.schema.job import Job, JobLogLine, JobStatus
 from ei_automation.schema.lock import TrainingRecord
@@ -185,7 +191,7 @@ class LocalBackend(Backend):
         kept, metrics = self._current(), self.metrics()
         record = kept.record
         inputs = build_inputs(record, self._options, request, [item.model_dump(mode="json") for item in metrics])
-        place = self._build_place(inputs)
+        place = self._store.folder / "builds" / f"{inputs[:16]}{artifact_suffix(request)}"
         done = self._store.successful_job("build", inputs)
         if (
             done is not None
@@ -277,12 +283,12 @@ class LocalBackend(Backend):
         if not source.is_file() or sha256_file(source) != build["sha256"]:
             raise VerificationError(f"{source} is not what job {build_job_id} built", hint="build again")
         request = BuildRequest(**build["request"])
-        place = ensure_folder(folder, "downloading a deployment") / (
-            artifact_stem(self._options.project, request.format, request) + ".zip"
-        )
+        name = artifact_stem(self._options.project, request.format, request) + artifact_suffix(request)
+        place = ensure_folder(folder, "downloading a deployment") / name
         with storage_errors(place, "downloading a deployment"):
             temporary = place.with_name(f".{place.name}.part")
             shutil.copyfile(source, temporary)
+            temporary.chmod(0o644 if place.suffix == ".zip" else 0o755)
             temporary.replace(place)
         return Artifact(
             place,
@@ -307,9 +313,6 @@ class LocalBackend(Backend):
 
     def _testing_place(self, record: TrainingRecord, inputs: str) -> Path:
         return self._training_folder(record.inputs) / f"testing-{inputs[:16]}.json"
-
-    def _build_place(self, inputs: str) -> Path:
-        return self._store.folder / "builds" / f"{inputs[:16]}.zip"
 
     def _current(self) -> KeptTraining:
         """The last training, if it is one of today's samples and impulse and no later one has failed.

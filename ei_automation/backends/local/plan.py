@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ei_automation import __version__
 from ei_automation.backends import BackendOptions
 from ei_automation.backends.local.results import RESULT_VERSION
 from ei_automation.backends.local.store import Store
@@ -122,6 +123,7 @@ def build_inputs(record: TrainingRecord, options: BackendOptions, request: Build
     return fingerprint(
         {
             "models": {variant: model.sha256 for variant, model in record.models.items()},
+            "version": __version__,
             "project": options.project,
             "facts": repr(options.facts),
             "request": repr(request),
