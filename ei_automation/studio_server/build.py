@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ei_automation.deployment import bundle, targets
+from ei_automation.deployment import bundle, openmv, targets
 from ei_automation.deployment.contents import BuildContents, DatasetSummary, make_zip
 from ei_automation.files import fingerprint
 from ei_automation.schema.deployment import BuildRequest
@@ -122,14 +121,15 @@ def _begin(studio: Studio, project_id: int, request: BuildRequest, *, by_public:
 def _finish(studio: Studio, project_id: int, version: int, request: BuildRequest, talk: JobTalk) -> None:
     """Build it and keep it. A training may have ended since its number was taken: what counts is what is now."""
     target, state = TARGETS[request.format], made_of(studio, project_id)
-    content = build_files(studio, project_id, version, replace(request, format=target.builds), talk)
-    name = f"{_slug(studio.projects.info(project_id).name)}-{request.format}-v{version}-impulse-#{IMPULSE_ID}.zip"
+    content = build_artifact(studio, project_id, version, target.local(request), talk)
+    slug = _slug(studio.projects.info(project_id).name)
+    name = f"{slug}-{request.format}-v{version}-impulse-#{IMPULSE_ID}{target.suffix}"
     studio.deployments.finish(project_id, version, content, filename=name, job_id=talk.job_id, made_of=state)
     talk.line(f"Built deployment version {version}: {target.name}, {len(content)} bytes")
 
 
-def build_files(studio: Studio, project_id: int, version: int, request: BuildRequest, talk: JobTalk) -> bytes:
-    """Build a deployment and put Studio's description of it inside.
+def build_artifact(studio: Studio, project_id: int, version: int, request: BuildRequest, talk: JobTalk) -> bytes:
+    """Build a deployment; a zip gets Studio's description of it inside.
 
     Args:
         studio: Whose project.
@@ -139,24 +139,43 @@ def build_files(studio: Studio, project_id: int, version: int, request: BuildReq
         talk: The job.
 
     Returns:
-        The zip.
+        The zip, or the Linux program.
     """
     model = pretrained.in_use(studio, project_id)
     if model is None:
         content = _build_trained(studio, project_id, request, talk)
     else:
         file = pretrained.read(studio.projects, project_id, model)
-        content = pretrained.build_zip(model, file, request, studio.projects.info(project_id).name)
+        content = pretrained.build_artifact(model, file, request, studio.projects.info(project_id).name)
+    if request.format == targets.LINUX.format:
+        return content
     files = _read_zip(content)
-    labels = files.get(bundle.LABELS_NAME, b"").decode().split("\n")
-    models = {name: file for name, file in files.items() if name.endswith(".tflite")}
-    built = deployment_metadata.Built(version, [label for label in labels if label], models)
+    labels, models = _made_of_files(studio, project_id, request, files)
+    built = deployment_metadata.Built(version, labels, models)
     metadata = deployment_metadata.deployment_metadata(studio, project_id, built, with_impulse=model is None)
     return make_zip({**files, deployment_metadata.NAME: metadata})
 
 
+def _made_of_files(
+    studio: Studio, project_id: int, request: BuildRequest, files: Mapping[str, bytes]
+) -> tuple[list[str], dict[str, bytes]]:
+    """Labels and models of a build: those inside; of compiled code the project's, which it was compiled from."""
+    inside = {name: file for name, file in files.items() if name.endswith(".tflite")}
+    if inside:
+        labels = files.get(bundle.LABELS_NAME, b"").decode().split("\n")
+        return [label for label in labels if label], inside
+    model = pretrained.in_use(studio, project_id)
+    if model is not None:
+        return list(model.labels), {openmv.MODEL_NAME: pretrained.read(studio.projects, project_id, model)}
+    trained = _trained(studio, project_id)
+    if trained is None:
+        raise JobFailure("There is no trained model")
+    place = learning.model_folder(studio.projects, project_id) / trained["models"][request.variant]["sha256"]
+    return list(trained["labels"]), {openmv.MODEL_NAME: place.read_bytes()}
+
+
 def without_key(content: bytes) -> bytes:
-    """A deployment for somebody who may not have the project's key."""
+    """A zip for somebody who may not have the project's key."""
     return make_zip(deployment_metadata.without_key(_read_zip(content)))
 
 

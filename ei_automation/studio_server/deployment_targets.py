@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ei_automation.deployment import bundle, openmv, targets
-from ei_automation.schema.deployment import BuildRequest
+from ei_automation.schema.deployment import BuildRequest, artifact_suffix
 from ei_automation.schema.metrics import VARIANTS
 from ei_automation.studio_api.deployment import FIRMWARE_PARAMETER
 from ei_automation.studio_server import pretrained
@@ -15,12 +15,16 @@ from ei_automation.studio_server.call import RefusalError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ei_automation.schema.deployment import Architecture, Flavor
     from ei_automation.schema.metrics import ModelVariant
     from ei_automation.studio_server.studio import Studio
 
 DOCS_URL = "https://docs.edgeimpulse.com/"
+TFLITE, EON = "tflite", "tflite-eon"
+COMPILED = (EON, TFLITE)
+"""Engines of a target whose artifact has the model as code: clients ask for the one or the other and get the same.
+EON is what Studio calls compiled code, so it comes first."""
 NOT_OFFERED = (
-    "EonCompiler",
     "TensorRT",
     "TensaiFlow",
     "DRPAI",
@@ -41,25 +45,53 @@ class StudioTarget:
 
     Attributes:
         format: Its name in the API.
-        name: For people; says what is built where Studio builds something else under this format.
+        name: For people.
         builds: Format of the local target that is built.
         variants: What a model may be.
+        engines: Engines it can be built with, the preferred one first.
+        flavor: Of a C++ library.
+        architecture: Of a Linux program.
+        description: What one does with it; empty for what the local target says.
     """
 
     format: str
     name: str
     builds: str
     variants: tuple[ModelVariant, ...] = VARIANTS
+    engines: tuple[str, ...] = (TFLITE,)
+    flavor: Flavor = ""
+    architecture: Architecture = ""
+    description: str = ""
+
+    def local(self, request: BuildRequest) -> BuildRequest:
+        """What the local target is asked for. Its engine is always tflite: ours have no other word for it."""
+        return replace(
+            request, format=self.builds, engine=TFLITE, flavor=self.flavor, architecture=self.architecture
+        )
 
     @property
-    def engines(self) -> tuple[str, ...]:
-        """Engines it can be built with."""
-        return targets.TARGETS[self.builds].engines
+    def suffix(self) -> str:
+        """Of its artifact's file name."""
+        return artifact_suffix(BuildRequest(self.builds))
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be built on this machine; empty where it can."""
+        if self.builds not in (targets.WASM.format, targets.LINUX.format):
+            return ""
+        from ei_automation.deployment.impulse_code import missing_compiler
+
+        return missing_compiler()
 
 
-def _in_place_of(what: str, name: str) -> StudioTarget:
-    words = "Studio's C++ library" if what == "zip" else f"Studio's {name} .eim"
-    return StudioTarget(what, f"TFLite bundle, in place of {words}", bundle.DESCRIPTION.format)
+def _linux(architecture: Architecture, name: str) -> StudioTarget:
+    return StudioTarget(
+        f"runner-linux-{architecture}",
+        f"Linux ({name})",
+        targets.LINUX.format,
+        engines=COMPILED,
+        architecture=architecture,
+    )
 
 
 TARGETS: dict[str, StudioTarget] = {
@@ -67,10 +99,18 @@ TARGETS: dict[str, StudioTarget] = {
     for target in (
         StudioTarget(openmv.DESCRIPTION.format, openmv.DESCRIPTION.name, openmv.DESCRIPTION.format, ("int8",)),
         StudioTarget(bundle.DESCRIPTION.format, "TFLite bundle", bundle.DESCRIPTION.format),
-        _in_place_of("zip", ""),
-        _in_place_of("runner-linux-x86_64", "Linux (x86_64)"),
-        _in_place_of("runner-linux-aarch64", "Linux (AARCH64)"),
-        _in_place_of("runner-linux-armv7", "Linux (ARMv7)"),
+        StudioTarget(
+            "zip",
+            targets.CPP.name,
+            targets.CPP.format,
+            engines=COMPILED,
+            flavor="edge-impulse",
+            description="Compiled code that Edge Impulse's inferencing SDK runs; you bring the SDK.",
+        ),
+        StudioTarget(targets.WASM.format, targets.WASM.name, targets.WASM.format, engines=COMPILED),
+        _linux("x86_64", "x86_64"),
+        _linux("aarch64", "AARCH64"),
+        _linux("armv7", "ARMv7"),
     )
 }
 """What can be built, by format."""
@@ -80,10 +120,11 @@ def target_json(target: StudioTarget) -> dict[str, Any]:
     """A target, of schema DeploymentTarget."""
     return {
         "name": target.name,
-        "description": targets.TARGETS[target.builds].target.description,
+        "description": target.description or targets.TARGETS[target.builds].target.description,
         "image": "",
         "imageClasses": "",
         "format": target.format,
+        "hasEonCompiler": EON in target.engines,
         **{f"has{engine}": False for engine in NOT_OFFERED},
         "hideOptimizations": False,
         "uiSection": "library",
@@ -115,12 +156,18 @@ def _firmware_parameter() -> dict[str, Any]:
 
 def project_target_json(studio: Studio, project_id: int, target: StudioTarget) -> dict[str, Any]:
     """A target as a project can use it, of schema ProjectDeploymentTarget."""
-    model = pretrained.in_use(studio, project_id)
-    reason = ""
-    if model is not None and model.variant not in target.variants:
-        reason = f"The pretrained model is {model.variant}"
+    reason = target.missing or _not_of(pretrained.in_use(studio, project_id), target)
     facts = {**target_json(target), "recommendedForProject": False, "disabledForProject": bool(reason)}
     return {**facts, "reasonTargetDisabled": reason} if reason else facts
+
+
+def _not_of(model: pretrained.BroughtModel | None, target: StudioTarget) -> str:
+    """Why a target cannot be built of a project's pretrained model; empty where it can, or where there is none."""
+    if model is None or target.builds == bundle.DESCRIPTION.format:
+        return ""
+    if model.variant not in target.variants:
+        return f"The pretrained model is {model.variant}"
+    return pretrained.not_built(model, target.local(BuildRequest(target.format, variant=model.variant)))
 
 
 def wanted_target(deployment_format: str, engine: str, variant: str | None) -> StudioTarget:
@@ -137,6 +184,8 @@ def wanted_target(deployment_format: str, engine: str, variant: str | None) -> S
             f"Deployment target {target.format} is not built with engine {engine!r} here. "
             f"Use {', '.join(target.engines)}"
         )
+    if target.missing:
+        raise RefusalError(f"Deployment target {target.format} cannot be built here. {target.missing}")
     if variant is not None and variant not in target.variants:
         raise RefusalError(
             f"Deployment target {target.format} does not support {variant}. Use {', '.join(target.variants)}"

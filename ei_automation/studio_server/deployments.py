@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import astuple, dataclass, fields
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ei_automation.errors import VerificationError
@@ -131,7 +132,7 @@ class Deployments:
             job_id: The job that built it.
             made_of: Fingerprint of what it was built from.
         """
-        write_atomically(self._place(project_id, version), content, doing=DOING)
+        write_atomically(self._place(project_id, version, filename), content, doing=DOING)
         self._database.query(
             "UPDATE deployments SET job_id = ?, created = ?, filename = ?, sha256 = ?, made_of = ?"
             " WHERE project_id = ? AND version = ?",
@@ -160,7 +161,7 @@ class Deployments:
         Raises:
             VerificationError: It is not what was built.
         """
-        place = self._place(deployment.project_id, deployment.version)
+        place = self._place(deployment.project_id, deployment.version, deployment.filename)
         with storage_errors(place, "reading a deployment"):
             content = place.read_bytes() if place.is_file() else b""
         if sha256_bytes(content) != deployment.sha256:
@@ -177,5 +178,5 @@ class Deployments:
         facts = [dict(zip(names, row, strict=True)) for row in rows]
         return [Deployment(**{**fact, "by_public": bool(fact["by_public"])}) for fact in facts]
 
-    def _place(self, project_id: int, version: int) -> Path:
-        return self._projects.folder(project_id) / "deployments" / f"{version}.zip"
+    def _place(self, project_id: int, version: int, filename: str) -> Path:
+        return self._projects.folder(project_id) / "deployments" / f"{version}{PurePosixPath(filename).suffix}"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
+from ei_automation.deployment.bundle import DESCRIPTION as BUNDLE_TARGET
 from ei_automation.deployment.bundle import MODEL_NAMES
 from ei_automation.deployment.contents import BuildContents, DatasetSummary, labels_file, make_zip
-from ei_automation.deployment.targets import build
+from ei_automation.deployment.targets import CPP, build
 from ei_automation.errors import NotFoundError, UsageError, VerificationError
 from ei_automation.files import fingerprint, sha256_bytes, storage_errors, write_atomically
 from ei_automation.inference.interpreter import Quantization, open_interpreter
@@ -32,6 +33,8 @@ UNKNOWN = "RAM, ROM and latency are not measured by this local Studio"
 TENSOR_TYPES = ("int8", "uint8", "float32")
 TRAINING_KEYS = ("keras-", "retrain")
 """How the keys of training jobs begin."""
+DEFAULT_RESIZE_MODE: ResizeMode = "squash"
+"""Where nothing is said of a model's pictures."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,7 @@ def classify(content: bytes, features: Sequence[float]) -> list[float]:
     return [float(value) for value in output.reshape(-1)]
 
 
-def build_zip(model: BroughtModel, content: bytes, request: BuildRequest, project: str) -> bytes:
+def build_artifact(model: BroughtModel, content: bytes, request: BuildRequest, project: str) -> bytes:
     """Build a deployment of a pretrained model.
 
     Args:
@@ -242,27 +245,46 @@ def build_zip(model: BroughtModel, content: bytes, request: BuildRequest, projec
             f"the pretrained model is {model.variant}, {request.variant} was asked for",
             hint=f"build it as {model.variant}; a .tflite file cannot be quantized afterwards",
         )
-    if request.format == "openmv":
-        return build(request, _image_contents(model, content, project))
-    labels = {"labels.txt": labels_file(model.labels)} if model.labels else {}
-    return make_zip({MODEL_NAMES[model.variant]: content, **labels})
+    if request.format == BUNDLE_TARGET.format:
+        labels = {"labels.txt": labels_file(model.labels)} if model.labels else {}
+        return make_zip({MODEL_NAMES[model.variant]: content, **labels})
+    problem = not_built(model, request)
+    if problem:
+        raise UsageError(problem, hint="build the bundle, which holds any model")
+    if model.info["input"]["inputType"] != "image":  # the SDK's image block would come between
+        request = replace(request, flavor="")
+    return build(request, _image_contents(model, content, project))
+
+
+def not_built(model: BroughtModel, request: BuildRequest) -> str:
+    """Why a target cannot be built of a model; empty where it can.
+
+    Args:
+        model: Which.
+        request: A target of `deployment.targets` other than the bundle.
+    """
+    given, shape = model.info["input"], model.inputs[0]["shape"]
+    if model.info["model"]["modelType"] != "classification" or not model.labels:
+        return "The target needs a model that classifies"
+    if len(shape) != 4 or shape[-1] not in (1, 3):
+        return f"The target needs a model that takes pictures; this one takes {shape}"
+    if given["inputType"] != "image" and request.format != CPP.format:
+        return f"The target needs a model that takes pictures; this one is said to take {given['inputType']}"
+    resize_mode = given.get("resizeMode", DEFAULT_RESIZE_MODE)
+    if resize_mode not in get_args(ResizeMode):
+        return f"Resize mode {resize_mode} is not built here. Use {', '.join(get_args(ResizeMode))}"
+    return ""
 
 
 def _image_contents(model: BroughtModel, content: bytes, project: str) -> BuildContents:
-    """For a library of image classification."""
-    shape, resize_mode = model.inputs[0]["shape"], model.info["input"].get("resizeMode", "squash")
-    if model.info["input"]["inputType"] != "image" or model.info["model"]["modelType"] != "classification":
-        raise UsageError("an OpenMV library needs a model that classifies images")
-    if resize_mode not in get_args(ResizeMode):
-        raise UsageError(
-            f"resize mode {resize_mode} is not built here", hint=f"use {', '.join(get_args(ResizeMode))}"
-        )
+    """For a model that takes pictures."""
+    shape = model.inputs[0]["shape"]
     return BuildContents(
         project=project,
         labels=model.labels,
         models={model.variant: content},
         input_shape=cast("tuple[int, int, int]", tuple(shape[1:])),
-        resize_mode=resize_mode,
+        resize_mode=model.info["input"].get("resizeMode", DEFAULT_RESIZE_MODE),
         channels="RGB" if shape[-1] == 3 else "Grayscale",
         dataset=DatasetSummary(origin="", split_method="", counts={}),
     )

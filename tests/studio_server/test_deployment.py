@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 import shutil
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable
@@ -19,6 +22,7 @@ from ei_automation.errors import VerificationError
 from ei_automation.files import sha256_bytes
 from ei_automation.studio_server.job_rows import JobRow
 from ei_automation.testing import RunningStudio
+from tests.deployment.zig_builds import zig_cache, zig_folder  # noqa: F401
 from tests.studio_server.trained import (  # noqa: F401
     LEARN_ID,
     PROJECT,
@@ -61,13 +65,18 @@ def files_of(content: bytes) -> dict[str, bytes]:
 def test_targets_say_what_they_are(caller: Caller) -> None:
     targets = {target["format"]: target for target in caller.get("{p}/deployment/targets")["targets"]}
     assert set(targets) == {
-        *("openmv", "bundle", "zip", "runner-linux-x86_64", "runner-linux-aarch64", "runner-linux-armv7")
+        *("openmv", "bundle", "zip", "wasm"),
+        *("runner-linux-x86_64", "runner-linux-aarch64", "runner-linux-armv7"),
     }
     assert targets["openmv"]["name"] == "OpenMV library"
-    for name in ("zip", "runner-linux-x86_64"):
-        assert targets[name]["name"].startswith("TFLite bundle, in place of Studio's ")
+    assert (targets["zip"]["name"], targets["runner-linux-armv7"]["name"]) == ("C++ library", "Linux (ARMv7)")
+    assert all("in place of" not in target["name"] + target["description"] for target in targets.values())
     assert [item["variant"] for item in targets["openmv"]["modelVariants"] if item["supported"]] == ["int8"]
-    assert all(target["preferredEngine"] == "tflite" for target in targets.values())
+    for name, target in targets.items():
+        compiled = name not in ("openmv", "bundle")
+        assert target["supportedEngines"] == (["tflite-eon", "tflite"] if compiled else ["tflite"])
+        assert (target["preferredEngine"], target["hasEonCompiler"]) == (target["supportedEngines"][0], compiled)
+        assert not target["disabledForProject"]
     assert caller.get("{p}/deployment/targets/data-sources")["targets"] == list(targets.values())
     assert [target["format"] for target in caller.get("deployment/targets")["targets"]] == list(targets)
 
@@ -141,12 +150,59 @@ def test_the_same_build_again_is_a_new_version_with_the_same_model(caller: Calle
     assert differing == {"deployment-metadata.json"}, "it carries the number"
 
 
-def test_the_bundle_under_studios_names_holds_both_models(caller: Caller) -> None:
-    version = build(caller, "runner-linux-x86_64", modelType="float32")
-    files = files_of(download(caller, version))
-    assert {"model_float32.tflite", "model_int8.tflite", "labels.txt", "MODEL_CARD.md"} <= set(files)
-    metadata = json.loads(files["deployment-metadata.json"])
-    assert [model["details"]["modelType"] for model in metadata["tfliteModels"]] == ["float32", "int8"]
+def test_the_cpp_library_is_code_for_edge_impulses_sdk(caller: Caller) -> None:
+    engines = ("tflite-eon", "tflite")
+    eon, tflite = (files_of(download(caller, build(caller, "zip", engine=engine))) for engine in engines)
+    assert {"model-parameters/model_metadata.h", "model-parameters/model_variables.h"} <= set(eon)
+    assert any(name.startswith("tflite-model/") for name in eon)
+    assert not any(name.startswith("edge-impulse-sdk/") or name.endswith(".tflite") for name in eon)
+    assert {name for name in eon if eon[name] != tflite[name]} == {"deployment-metadata.json"}
+    metadata = json.loads(eon["deployment-metadata.json"])
+    assert metadata["classes"] == ["green", "red"]
+    (model,) = metadata["tfliteModels"]
+    assert (model["details"]["modelType"], model["inputFrameSize"]) == ("int8", 12 * 12 * 3)
+    floating = files_of(download(caller, build(caller, "zip", modelType="float32")))
+    (model,) = json.loads(floating["deployment-metadata.json"])["tfliteModels"]
+    assert model["details"]["modelType"] == "float32"
+
+
+def test_the_linux_runner_is_a_program_that_knows_the_project(
+    caller: Caller,
+    zig_cache: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    version = build(caller, "runner-linux-x86_64", engine="tflite-eon")
+    answer = caller.raw("GET", f"{{p}}/deployment/history/{version}/download")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert f"-runner-linux-x86_64-v{version}-impulse-" in answer.headers["content-disposition"]
+    assert ".eim" in answer.headers["content-disposition"]
+    elf = answer.content
+    assert (elf[:4], elf[18]) == (b"\x7fELF", 62), "of x86_64"
+    if platform.machine() != "x86_64":
+        pytest.skip(f"a program for x86_64 does not run on {platform.machine()}")
+    program = tmp_path / "model.eim"
+    program.write_bytes(elf)
+    program.chmod(0o755)
+    told = json.loads(subprocess.run([program, "--print-info"], capture_output=True, check=True).stdout)
+    assert told["project"]["name"] == PROJECT
+    assert told["model_parameters"]["labels"] == ["green", "red"]
+
+
+def test_the_browsers_page_has_studios_description(caller: Caller, zig_cache: Path) -> None:  # noqa: F811
+    files = files_of(download(caller, build(caller, "wasm")))
+    assert {"index.html", "model.js", "model.wasm", "labels.txt", "deployment-metadata.json"} <= set(files)
+    assert json.loads(files["deployment-metadata.json"])["classes"] == ["green", "red"]
+
+
+def test_without_the_extra_what_needs_a_compiler_says_so(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+    targets = {target["format"]: target for target in caller.get("{p}/deployment/targets")["targets"]}
+    disabled = {name for name, target in targets.items() if target["disabledForProject"]}
+    assert disabled == {"wasm", "runner-linux-x86_64", "runner-linux-aarch64", "runner-linux-armv7"}
+    reason = targets["wasm"]["reasonTargetDisabled"]
+    assert 'pip install "eiauto[compile]"' in reason
+    assert reason in caller.refused("POST", "{p}/jobs/build-ondevice-model?type=wasm", OPENMV)
+    assert build(caller, "zip") == 1, "code alone needs no compiler"
 
 
 def test_a_new_training_makes_a_build_out_of_date(caller: Caller) -> None:

@@ -182,8 +182,13 @@ def test_a_model_is_deployed_with_its_labels(ei: Any, tmp_path: Path) -> None:
     floating = float_model(SHAPE, WEIGHTS * np.float32(0.05))
     content = ei.model.deploy(model=floating, model_output_type=output.Classification()).read()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        assert archive.read("model_float32.tflite") == floating
+        assert {"model.c", "model.h", "main.c"} <= set(archive.namelist()), "the C++ library, for any board"
         assert archive.read("labels.txt") == b"0\n1\n2"
+    content = ei.model.deploy(
+        model=floating, model_output_type=output.Classification(), deploy_target="bundle", engine="tflite"
+    ).read()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.read("model_float32.tflite") == floating
     with pytest.raises(ei.exceptions.InvalidDeployParameterException, match="2 labels"):
         ei.model.deploy(model=floating, model_output_type=output.Classification(labels=["a", "b"]))
 

@@ -95,7 +95,7 @@ def test_a_brought_model_is_built_with_its_labels(caller: Caller, tmp_path: Path
     model = pretrained.in_use(caller.running.studio, caller.running.project_id)
     assert model is not None
     assert model.info == INFO
-    for wanted in ("openmv", "zip"):
+    for wanted in ("openmv", "zip", "bundle"):
         answer = caller.post(
             "{p}/jobs/build-ondevice-model", {"engine": "tflite", "modelType": "int8"}, type=wanted
         )
@@ -104,6 +104,9 @@ def test_a_brought_model_is_built_with_its_labels(caller: Caller, tmp_path: Path
     found = recognise(tmp_path / "openmv")
     assert (found.labels, found.model_sha256, found.problems) == (tuple(LABELS), sha256_bytes(INT8), ())
     with zipfile.ZipFile(tmp_path / "zip") as archive:
+        assert "model-parameters/model_variables.h" in archive.namelist()
+        assert json.loads(archive.read("deployment-metadata.json"))["classes"] == LABELS
+    with zipfile.ZipFile(tmp_path / "bundle") as archive:
         assert archive.read("model_int8.tflite") == INT8
         assert archive.read("labels.txt").decode().split("\n") == LABELS
         metadata = json.loads(archive.read("deployment-metadata.json"))
@@ -118,15 +121,31 @@ def test_a_float_model_is_built_as_float_only(caller: Caller) -> None:
     caller.done(upload(caller, FLOAT))
     caller.post("{p}/pretrained-model/save", {"input": {"inputType": "other"}, "model": INFO["model"]})
     build = {"engine": "tflite", "modelType": "int8"}
-    log = caller.failed(caller.post("{p}/jobs/build-ondevice-model", build, type="zip"))
+    log = caller.failed(caller.post("{p}/jobs/build-ondevice-model", build, type="bundle"))
     assert "the pretrained model is float32, int8 was asked for" in log
-    answer = caller.post("{p}/jobs/build-ondevice-model", {**build, "modelType": "float32"}, type="zip")
+    answer = caller.post("{p}/jobs/build-ondevice-model", {**build, "modelType": "float32"}, type="bundle")
     caller.done(answer)
     with zipfile.ZipFile(io.BytesIO(download(caller, answer["deploymentVersion"]))) as archive:
         assert archive.read("model_float32.tflite") == FLOAT
     targets = {item["format"]: item for item in caller.get("{p}/deployment/targets")["targets"]}
-    assert targets["openmv"]["disabledForProject"]
-    assert targets["openmv"]["reasonTargetDisabled"] == "The pretrained model is float32"
+    disabled = {name: item["reasonTargetDisabled"] for name, item in targets.items() if item["disabledForProject"]}
+    assert disabled.pop("openmv") == "The pretrained model is float32"
+    pictures = "The target needs a model that takes pictures; this one is said to take other"
+    assert set(disabled) == {"wasm", *(name for name in targets if name.startswith("runner-"))}
+    assert set(disabled.values()) == {pictures}
+
+
+def test_a_model_of_no_pictures_becomes_code_without_the_image_block(caller: Caller) -> None:
+    caller.done(upload(caller, INT8))
+    caller.post("{p}/pretrained-model/save", {"input": {"inputType": "other"}, "model": INFO["model"]})
+    answer = caller.post(
+        "{p}/jobs/build-ondevice-model", {"engine": "tflite-eon", "modelType": "int8"}, type="zip"
+    )
+    caller.done(answer)
+    with zipfile.ZipFile(io.BytesIO(download(caller, answer["deploymentVersion"]))) as archive:
+        names = set(archive.namelist())
+    assert {"model.c", "model.h", "labels.txt", "deployment-metadata.json"} <= names
+    assert "model-parameters/model_metadata.h" not in names
 
 
 def test_a_model_is_uploaded_described_and_built_in_one_job(caller: Caller) -> None:
@@ -231,20 +250,19 @@ def test_an_altered_model_is_not_used(caller: Caller) -> None:
         pretrained.read(projects, project_id, model)
 
 
-def test_an_openmv_library_needs_an_image_classifier() -> None:
+@pytest.mark.parametrize(
+    ("info", "wanted", "words"),
+    [
+        ({"input": {"inputType": "image", "resizeMode": "crop"}}, "openmv", "Resize mode crop is not built here"),
+        ({"input": {"inputType": "other"}}, "openmv", "this one is said to take other"),
+        ({"model": {"modelType": "regression"}}, "cpp", "needs a model that classifies"),
+    ],
+)
+def test_what_cannot_be_built_of_a_model_is_said(info: dict[str, Any], wanted: str, words: str) -> None:
     inputs, outputs = pretrained.tensors(INT8)
     model = pretrained.BroughtModel("a", "", len(INT8), "", inputs, outputs, {})
-    with pytest.raises(UsageError, match="resize mode crop"):
-        pretrained.build_zip(
-            pretrained.say(model, {**INFO, "input": {"inputType": "image", "resizeMode": "crop"}}),
-            INT8,
-            BuildRequest("openmv"),
-            "doors",
-        )
-    with pytest.raises(UsageError, match="classifies images"):
-        pretrained.build_zip(
-            pretrained.say(model, {**INFO, "input": {"inputType": "other"}}), INT8, BuildRequest("openmv"), "doors"
-        )
+    with pytest.raises(UsageError, match=words):
+        pretrained.build_artifact(pretrained.say(model, {**INFO, **info}), INT8, BuildRequest(wanted), "doors")
 
 
 def test_a_retraining_takes_over_again(trained: RunningStudio) -> None:  # noqa: F811

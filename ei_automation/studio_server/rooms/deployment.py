@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NO_DEPLOYMENT = "No deployment of this version"
 LOG_LINES = 1000
+ZIP_SUFFIX = ".zip"
 
 
 @serves("list_all_deployment_targets")
@@ -147,8 +148,10 @@ def _page(call: Call) -> tuple[int, int]:
 
 
 def _file(call: Call, row: Deployment) -> File:
-    """A build; the project's key, which Studio puts inside, is for those only who may do what it may."""
+    """A build; the project's key, which Studio puts inside a zip, is for those only who may do what it may."""
     content, key = call.studio.deployments.read(row), call.key
+    if not row.filename.endswith(ZIP_SUFFIX):
+        return File(content, "application/octet-stream", row.filename)
     is_theirs = key is not None and key.role == "admin" and key.project_id in (None, row.project_id)
     return File(content if is_theirs else build.without_key(content), "application/zip", row.filename)
 
