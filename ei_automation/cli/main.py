@@ -17,10 +17,12 @@ from typing import IO, TextIO
 import click
 
 from ei_automation import __version__
+from ei_automation.cli.commands.compile_ import compile_
 from ei_automation.cli.commands.completion import completion
 from ei_automation.cli.commands.config import config
 from ei_automation.cli.commands.deploy import deploy
 from ei_automation.cli.commands.doctor import doctor
+from ei_automation.cli.commands.footprint import footprint
 from ei_automation.cli.commands.import_ import import_
 from ei_automation.cli.commands.init import init
 from ei_automation.cli.commands.plan import plan
@@ -62,6 +64,8 @@ for command in (
     tune,
     test,
     deploy,
+    compile_,
+    footprint,
     verify,
     report,
     runs,

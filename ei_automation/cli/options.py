@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ei_automation.workflow.project import Session
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+MEMORY = click.Choice(["planned", "streamed", "streamed-input"])
+"""Kinds of memory; named here too, so that the command line's start need not load the schema."""
 
 
 class ProjectPath(click.Path):

@@ -65,6 +65,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
+    environment.filters["bytes"] = lambda count: f"{count:,}\N{NO-BREAK SPACE}B"
     environment.filters["interval"] = lambda bounds: f"{bounds[0] * 100:.1f} to {percent(bounds[1])}"
     environment.globals.update(
         charts=training_charts,

@@ -118,6 +118,33 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
+class BoardRow:
+    """What the int8 model takes of a board, compiled to C.
+
+    Attributes:
+        name: The board's.
+        core: Of its processor.
+        flash_bytes: Code and constants.
+        ram_bytes: Variables, the arena among them.
+        stack_bytes: High-water mark.
+        instructions: Of one inference.
+        time: Of one inference, a range that says that it is estimated.
+        time_note: What that rests on.
+        fits: Deployment, e.g. C++, to whether it fits and why.
+    """
+
+    name: str
+    core: str
+    flash_bytes: int
+    ram_bytes: int
+    stack_bytes: int
+    instructions: int
+    time: str
+    time_note: str
+    fits: Mapping[str, tuple[bool, str]]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything in a report. What is empty is left out of it.
 
@@ -137,6 +164,8 @@ class ReportData:
         environment: Versions, machine and times.
         findings: Of the audit.
         notes: What must be said at the top, e.g. that the network was trained from scratch.
+        boards: The project's boards, measured.
+        board_notes: What the measurements are exact for, or why there are none.
     """
 
     project: str
@@ -154,3 +183,5 @@ class ReportData:
     environment: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    boards: tuple[BoardRow, ...] = ()
+    board_notes: tuple[str, ...] = ()

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from ei_automation.errors import ManifestError, NotFoundError
+from ei_automation.schema.deployment import COMPILED_FORMATS
 from ei_automation.schema.manifest import Manifest
 
 FILE_NAME = "project.toml"
@@ -83,7 +84,7 @@ def _explain(detail: ErrorDetails, text: str, path: Path) -> ManifestError:
     line = find_line(text, location)
     message, hint = detail["msg"], "`eiauto schema` prints every key with its meaning"
     if detail["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
+        known = _fields_at(detail["loc"][:-1])
         near = difflib.get_close_matches(str(location[-1]), known, 1, 0.5)
         message = f"unknown key; did you mean {near[0]!r}?" if near else "unknown key"
         hint = f"known keys here: {', '.join(sorted(known))}" if known else hint
@@ -110,6 +111,7 @@ def _plain(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """The location without the names of union members, which pydantic puts between the keys."""
     tags = {"keras-transfer-image", "keras", "conv2d", "dense", "dropout", "flatten", "batch_normalization"}
     tags |= {"kaggle", "folder", "zip", "bundled", "any-backend", "studio-only"}
+    tags |= {f"compiled-{name}" for name in COMPILED_FORMATS}
     return tuple(
         part
         for place, part in enumerate(location)
@@ -118,12 +120,26 @@ def _plain(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """Names that a manifest may have at a place."""
+    """Names that a manifest may have at a place, which pydantic gives with the names of union members."""
     models: list[type[BaseModel]] = [Manifest]
+    annotation: Any = None
     for part in location:
-        if isinstance(part, str):
-            models = [m for model in models for m in _models_of(_annotation(model, part))]
+        if part in (tagged := _tagged(annotation)):
+            models = [tagged[str(part)]]
+        elif isinstance(part, str) and any(part in model.model_fields for model in models):
+            annotation = tuple(_annotation(model, part) for model in models)
+            models = _models_of(annotation)
     return sorted({field.alias or name for model in models for name, field in model.model_fields.items()})
+
+
+def _tagged(annotation: Any) -> dict[str, type[BaseModel]]:
+    """Members of the unions in an annotation that have a name of their own."""
+    parts = _parts(annotation)
+    tags = [item.tag for item in parts if isinstance(item, Tag)]
+    found = {tags[0]: parts[0]} if tags else {}
+    for item in parts:
+        found |= _tagged(item)
+    return found
 
 
 def _annotation(model: type[BaseModel], part: str) -> Any:
@@ -134,7 +150,12 @@ def _annotation(model: type[BaseModel], part: str) -> Any:
 def _models_of(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for inner in get_args(annotation) for model in _models_of(inner)]
+    return [model for part in _parts(annotation) for model in _models_of(part)]
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    """What an annotation, or several, are made of."""
+    return annotation if isinstance(annotation, tuple) else get_args(annotation)
 
 
 def find_line(text: str, location: tuple[int | str, ...]) -> int | None:

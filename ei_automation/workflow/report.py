@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ei_automation.backends.base import Backend
 from ei_automation.dsp.image import thumbnail, to_features
 from ei_automation.dsp.store import ImageCache, PixelStore
-from ei_automation.errors import NotFoundError
+from ei_automation.errors import JobFailedError, NotFoundError, SettingsError, VerificationError
 from ei_automation.files import write_atomically
 from ei_automation.inference.embedding import embed, project
 from ei_automation.schema.findings import Finding
@@ -22,6 +23,7 @@ from ei_automation.schema.metrics import UNCERTAIN, Prediction
 from ei_automation.schema.sample import StoredSample
 from ei_automation.web.report import render
 from ei_automation.web.report_data import (
+    BoardRow,
     ExplorerPoint,
     Misclassified,
     ReportData,
@@ -29,6 +31,8 @@ from ei_automation.web.report_data import (
     SplitReport,
     VerdictRow,
 )
+from ei_automation.workflow.fit import known
+from ei_automation.workflow.footprint import BoardFootprint, exactness, footprints
 from ei_automation.workflow.project import Session, describe_split
 from ei_automation.workflow.reproduce import summarise
 from ei_automation.workflow.stale import require_training, stale_metrics
@@ -81,6 +85,7 @@ def report(session: Session, path: Path) -> Path:
         samples = backend.list_samples()
         predictions = backend.predictions()
         model = backend.download_model("float32")
+        boards, board_notes = _boards(session, backend)
     with (
         ImageCache(session.state_folder / "cache" / "images", session.manifest.impulse.input_block) as cache,
         _pixels(session, cache, samples) as pixels,
@@ -95,6 +100,8 @@ def report(session: Session, path: Path) -> Path:
                 "samples": tuple(_examples(samples, pictures)),
                 "explorer": tuple(_explorer(session, model, samples, predictions, labels, pictures)),
                 "misclassified": tuple(_misclassified(session, samples, predictions, labels, pictures)),
+                "boards": boards,
+                "board_notes": board_notes,
             },
         )
     write_atomically(path, render(data), doing="writing the report")
@@ -143,6 +150,35 @@ def _data(
         ),
         notes=_notes(lock),
         **pictures,  # type: ignore[arg-type]
+    )
+
+
+def _boards(session: Session, backend: Backend) -> tuple[tuple[BoardRow, ...], tuple[str, ...]]:
+    """What the project's boards would have to hold, and what must be said of it."""
+    kinds, notes = known([board.name for board in session.manifest.boards])
+    if not kinds:
+        return (), tuple(notes)
+    try:
+        found = footprints(backend.download_model("int8"), kinds)
+    except (JobFailedError, NotFoundError, SettingsError, VerificationError) as error:
+        return (), (*notes, f"Not measured: {error.message} ({error.hint}).")
+    exact = dict.fromkeys(f"{each.footprint.core}: {exactness(each.footprint)}." for each in found)
+    return tuple(_board_row(each) for each in found), (*notes, *exact)
+
+
+def _board_row(each: BoardFootprint) -> BoardRow:
+    measured = each.footprint
+    ways = {"C++": each.fit, "OpenMV script": each.openmv}
+    return BoardRow(
+        name=each.board.name,
+        core=measured.core,
+        flash_bytes=measured.flash_bytes,
+        ram_bytes=measured.ram_bytes,
+        stack_bytes=measured.stack_bytes,
+        instructions=measured.instructions,
+        time=str(each.time),
+        time_note=each.time.note,
+        fits={way: (fit.fits, str(fit)) for way, fit in ways.items() if fit is not None},
     )
 
 

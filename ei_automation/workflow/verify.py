@@ -10,6 +10,7 @@ from pathlib import Path
 from ei_automation.backends.base import Backend
 from ei_automation.errors import EiautoError, NotFoundError
 from ei_automation.files import sha256_bytes, sha256_file
+from ei_automation.schema.deployment import COMPILED_FORMATS
 from ei_automation.schema.lock import DeploymentRecord, Lock, ModelRecord, SplitRecord
 from ei_automation.schema.metrics import ModelVariant
 from ei_automation.workflow.project import LOCK_NAME, Session, seals
@@ -118,7 +119,10 @@ def _split(session: Session, lock: Lock, split: str) -> Iterator[Check]:
     else:
         yield from _live(session, lock, split, record)
     for deployment in record.deployments:
-        yield _check(deployment.file, _deployment(session.folder, deployment, record), "holds the recorded model")
+        found = "was compiled from" if deployment.format in COMPILED_FORMATS else "holds"
+        yield _check(
+            deployment.file, _deployment(session.folder, deployment, record), f"{found} the recorded model"
+        )
 
 
 def _live(session: Session, lock: Lock, split: str, record: SplitRecord) -> Iterator[Check]:
@@ -169,10 +173,12 @@ def _deployment(folder: Path, record: DeploymentRecord, split: SplitRecord) -> s
     if sha256_file(path) != record.sha256:
         return "altered; run `eiauto deploy`"
     trained = {model.sha256 for model in split.training.models.values()} if split.training else set()
-    if not record.model_sha256:  # compiled code: there is no model in it to be compared
+    if not record.model_sha256:  # compiled by Studio, which does not say from which model
         return ""
     if record.model_sha256 not in trained:
         return "it was built from an older model; run `eiauto deploy`"
+    if record.format in COMPILED_FORMATS:  # there is no model in it to be compared
+        return ""
     try:
         with zipfile.ZipFile(path) as archive:
             models = {sha256_bytes(archive.read(name)) for name in archive.namelist() if name.endswith(".tflite")}

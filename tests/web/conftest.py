@@ -8,6 +8,7 @@ from PIL import Image
 from ei_automation.schema.findings import Finding
 from ei_automation.schema.metrics import ClassReport, Metrics, ThresholdAccuracy, TrainingCurves
 from ei_automation.web.report_data import (
+    BoardRow,
     ExplorerPoint,
     Misclassified,
     ReportData,
@@ -104,4 +105,18 @@ def data() -> ReportData:
             Finding("imbalance", "note", "n"),
         ),
         notes=(f"Trained from scratch {EVIL}",),
+        boards=(
+            BoardRow(
+                name=f"Board {EVIL}",
+                core="cortex-m7",
+                flash_bytes=476_090,
+                ram_bytes=31_152,
+                stack_bytes=488,
+                instructions=22_560_783,
+                time="42 to 58 ms, estimated",
+                time_note=f"an estimate {EVIL}",
+                fits={"C++": (True, "fits"), "OpenMV script": (False, f"does not fit {EVIL}")},
+            ),
+        ),
+        board_notes=(f"cortex-m7: exact for clang {EVIL}.",),
     )

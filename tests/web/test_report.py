@@ -124,7 +124,8 @@ def test_explorer_holds_every_point(page: Page) -> None:
 
 def test_has_every_section_and_the_links_to_them(page: Page) -> None:
     sections = [section["id"] for section in page.all("section")]
-    assert sections == ["verdicts", "data", "training", "results", "explorer", "misclassified", "record"]
+    names = ["verdicts", "data", "training", "results", "boards", "explorer", "misclassified", "record"]
+    assert sections == names
     inside = [link["href"][1:] for link in page.all("a") if link["href"].startswith("#")]
     assert set(inside) == {*sections, "content"}
 
@@ -167,6 +168,15 @@ def test_shows_findings_parameters_and_environment(page: Page) -> None:
     assert f"learn_block.type {EVIL}" in page.words
     assert "learn_block.weights not set" in page.words
     assert "python 3.11" in page.words
+
+
+def test_shows_what_boards_have_to_hold(page: Page) -> None:
+    words = page.words
+    assert "cortex-m7 476,090 B 31,152 B 488 B 22,560,783" in words
+    assert "42 to 58 ms, estimated" in words
+    assert "C++: yes" in words
+    assert "OpenMV script: no" in words
+    assert "exact for clang" in words
 
 
 def test_misclassified_can_be_filtered(page: Page) -> None:
