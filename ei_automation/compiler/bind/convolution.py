@@ -28,6 +28,8 @@ BLOCK_PIXELS = 4
 """Output pixels, or columns, that a kernel computes together."""
 LONG_PIXELS = 2
 """The same of channels of the long way, and of what is left of a row."""
+DEEP, NARROW = 512, 64
+"""A deeper window for fewer channels goes a pixel at a time: its scratch would be larger than what it saves."""
 BLOCK_CHANNELS = 4
 """Input channels that the depthwise kernel lays out together."""
 DEEPEST = 1 << 17
@@ -126,21 +128,27 @@ def _conv_call(
     direct = window == (1, 1) and depth == image.channels and options.padding == Padding()
     in_rows = image.height == source.rows.height
     made = target.rows if in_rows else Rows(1, image.width, target.rows.channels)
+    lanes = _lanes(channels, depth, made.height * made.width)
     members = fields(
         stream=Constant("stream", "uint32_t", pack_stream(channels), "starts, weights and multipliers by twos"),
     ) + _long_fields(channels) + fields(
         depth=depth, in_height=image.height, in_width=image.width, in_channels=image.channels,
         out_height=made.height, out_width=made.width, out_channels=made.channels,
     ) + _window_fields(options, window) + _value_fields(graph, operator, channels, output) + fields(
-        direct=int(direct),
+        direct=int(direct), lanes=lanes,
     )  # fmt: skip
-    pixels = made.height * made.width
-    lanes = BLOCK_PIXELS if channels.scale and pixels >= BLOCK_PIXELS else min(pixels, LONG_PIXELS)
     return KernelCall(
         operator, "nn_conv_s8.h", "nn_conv_s8", "nn_conv_s8_t", members, (source.index,), target.index,
         "rows" if in_rows else "whole", (_needs(graph, operator, options, window[0]),),
         scratch_bytes=(2 * lanes + (0 if direct else 1)) * depth,
     )  # fmt: skip
+
+
+def _lanes(channels: Channels, depth: int, pixels: int) -> int:
+    """How many pixels nn_conv_s8 computes together, at most."""
+    if depth > DEEP and len(channels.weights) <= NARROW:
+        return 1
+    return BLOCK_PIXELS if channels.scale and pixels >= BLOCK_PIXELS else min(pixels, LONG_PIXELS)
 
 
 def _needs(graph: Graph, operator: Operator, options: ConvOptions, size: int) -> tuple[RowRange, ...]:

@@ -24,6 +24,7 @@ typedef struct {
     uint8_t scale, away;       /* see nn_output */
     int8_t in_zero, low, high; /* zero point of the input; the activation's bounds */
     uint8_t direct;            /* windows are pixels of the input, of a multiple of 4 channels */
+    uint8_t lanes;             /* pixels at a time: 4, 2 or 1 */
 } nn_conv_s8_t;
 
 NN_INLINE int8_t *nn_conv_fill(int8_t *to, int32_t value, int32_t count) {
@@ -340,7 +341,7 @@ NN_SHARED void nn_conv_row(const nn_conv_s8_t *op, const nn_output *output, cons
     nn_conv_block block = {values,     values + 2 * op->depth, op->depth & 4, op->step,  NULL, stride,
                            NULL, op->away, op->stream};
     int32_t x = 0;
-    for (; x + 4 <= width && op->scale != 0 && pairs != 0; x += 4, to += 4 * stride) {
+    for (; x + 4 <= width && op->lanes == 4 && pairs != 0; x += 4, to += 4 * stride) {
         nn_conv_lay(op, in, y, x, values, 4);
         block.out = to;
         block.out_end = to + pairs;
@@ -351,7 +352,7 @@ NN_SHARED void nn_conv_row(const nn_conv_s8_t *op, const nn_output *output, cons
     }
     NN_ROLLED
     for (; x < width; ++x, to += stride) {
-        if (x + 1 < width) {
+        if (x + 1 < width && op->lanes > 1) {
             nn_conv_lay(op, in, y, x, values, 2);
             nn_conv_2(op, output, values, 0, to);
             ++x, to += stride;
@@ -367,7 +368,7 @@ NN_SHARED void nn_conv_row(const nn_conv_s8_t *op, const nn_output *output, cons
     int8_t *const room = (int8_t *)scratch;
     for (int32_t x = 0; x < width; ++x, to += op->out_channels) {
         const int8_t *window = nn_conv_find(op, in, y, x, room);
-        if (x + 1 < width) {
+        if (x + 1 < width && op->lanes > 1) {
             const int8_t *next = nn_conv_find(op, in, y, ++x, room + op->depth);
             nn_conv_2(op, output, window, (int32_t)(next - window), to);
             to += op->out_channels;

@@ -35,6 +35,7 @@ NN_KERNEL int32_t nn_exp_q5(int32_t a) {
     if (a == 0) {
         return INT32_MAX;
     }
+    NN_ROLLED
     for (int32_t bit = 0; bit < 7; ++bit) {
         if (multiple & (1 << (24 + bit))) {
             result = nn_product(result, powers[bit]);
@@ -53,6 +54,7 @@ NN_INLINE int32_t nn_shift_saturating(int32_t x, int32_t bits) {
 NN_KERNEL int32_t nn_reciprocal(int32_t x) {
     const int32_t half = (int32_t)(((uint32_t)x + 0x80000000u) >> 1);
     int32_t guess = 1515870810 + nn_product(half, -1010580540); /* 48/17 - 32/17 half */
+    NN_ROLLED
     for (int32_t step = 0; step < 3; ++step) {
         const int32_t error = (1 << 29) - nn_product(half, guess);
         guess += nn_shift_saturating(nn_product(guess, error), 2);
@@ -69,21 +71,27 @@ NN_KERNEL void nn_softmax_s8(const nn_softmax_s8_t *op, const nn_view *in, nn_vi
                              int32_t last) {
     const int32_t channels = op->channels, row_bytes = op->pixels * channels;
     (void)scratch;
+    NN_ROLLED
     for (int32_t y = first; y < last; ++y) {
         const int8_t *from = nn_row(&in[0], y, row_bytes);
         int8_t *to = nn_row(&out, y, row_bytes);
+        NN_ROLLED
         for (int32_t x = 0; x < op->pixels; ++x, from += channels, to += channels) {
             int32_t largest = from[0], sum = 0, zeros = 0, scale; /* sum: Q12.19 */
+            NN_ROLLED
             for (int32_t c = 1; c < channels; ++c) {
                 largest = from[c] > largest ? from[c] : largest;
             }
+            NN_ROLLED
             for (int32_t c = 0; c < channels; ++c) {
                 sum += (int32_t)(((uint32_t)nn_softmax_power(op, from[c] - largest) + (1u << 11)) >> 12);
             }
+            NN_ROLLED
             while ((((uint32_t)sum << zeros) & 0x80000000u) == 0) {
                 ++zeros;
             }
             scale = nn_reciprocal((int32_t)(((uint32_t)sum << zeros) & 0x7fffffffu));
+            NN_ROLLED
             for (int32_t c = 0; c < channels; ++c) {
                 const int32_t power = nn_softmax_power(op, from[c] - largest);
                 const int32_t value = nn_requantize(scale, power, zeros - (12 + 31 - 8)) + INT8_MIN;
