@@ -49,6 +49,8 @@ def doctor(settings: Settings, environment: Mapping[str, str] | None = None) -> 
         _weights(settings),
         _extra("python-socketio", "studio", "--backend studio", module="socketio"),
         _extra("starlette", "studio", "the local Studio"),
+        _extra("ziglang", "compile", "footprints, WebAssembly and Linux programs"),
+        _extra("unicorn", "compile", "footprints"),
         _kaggle_credentials(given),
         _studio(settings),
         Diagnosis("cores", "ok", str(os.cpu_count())),

@@ -4,12 +4,6 @@
 
 #include "nn_types.h"
 
-/* The assembly is Thumb-2, which is all that the boards' cores have; a Cortex-A in Arm state takes the plain C. */
-#if NN_DSP && !defined(__thumb2__)
-#undef NN_DSP
-#define NN_DSP 0
-#endif
-
 /* Before a loop that is not worth its size unrolled. */
 #if defined(__clang__)
 #define NN_ROLLED _Pragma("clang loop unroll(disable)")

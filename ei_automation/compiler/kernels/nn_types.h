@@ -18,8 +18,10 @@
 #define NN_INLINE static inline
 #endif
 
-/* The DSP instructions of Cortex-M4, M7 and M33 (SMLAD, SXTB16, SMMULR). */
-#if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1) && defined(__ARM_FEATURE_SIMD32) && !defined(NN_PORTABLE)
+/* The DSP instructions of Cortex-M4, M7 and M33 (SMLAD, SXTB16, SMMLA), in Thumb-2, which is all that these cores have;
+ * a Cortex-A in Arm state takes the plain C. */
+#if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1) && defined(__ARM_FEATURE_SIMD32) && \
+    defined(__thumb2__) && !defined(NN_PORTABLE)
 #define NN_DSP 1
 #else
 #define NN_DSP 0
