@@ -92,9 +92,10 @@ def _opinions_json(opinions: Opinions) -> dict[str, Any]:
 
 def exactness(footprint: Footprint) -> str:
     """What the numbers are exact for, a sentence; belongs beside them."""
+    note = find_core(footprint.core).note
     return (
         f"flash, RAM, stack and instructions are exact for {footprint.compiler} with {footprint.flags}, "
-        "run in an emulator; the time is an estimate"
+        f"run in an emulator{f' ({note})' if note else ''}; the time is an estimate"
     )
 
 

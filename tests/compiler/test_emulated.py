@@ -27,9 +27,14 @@ def test_every_operator_on_a_core(core: str, board_compiler: CCompiler) -> None:
     check_emulated(cases, core, board_compiler)
 
 
-def test_float32_on_a_core_with_a_floating_point_unit(board_compiler: CCompiler) -> None:
-    cases = [case for family in OPERATORS for case in operator_cases(family, "float32", 1, 200)]
-    check_emulated(cases, "cortex-m4f", board_compiler)
+@pytest.mark.parametrize(
+    ("core", "families"), [("cortex-m4f", tuple(OPERATORS)), ("cortex-m7", ("softmax", "unary"))]
+)
+def test_float32_on_a_core_with_a_floating_point_unit(
+    core: str, families: tuple[str, ...], board_compiler: CCompiler
+) -> None:
+    cases = [case for family in families for case in operator_cases(family, "float32", 1, 200)]
+    check_emulated(cases, core, board_compiler)
 
 
 def test_a_real_fomo_on_a_core(shared_data: Path, board_compiler: CCompiler) -> None:

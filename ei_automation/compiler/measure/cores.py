@@ -63,11 +63,12 @@ CORES = (
     Core(
         "cortex-m7",
         "Cortex-M7",
-        zig="cortex_m7+fp_armv8d16",
-        gcc=("-mcpu=cortex-m7", "-mfpu=fpv5-d16"),
+        zig="cortex_m7+fp_armv8d16sp",
+        gcc=("-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16"),
         unicorn="CORTEX_M7",
         hard_float=True,
         qemu="mps2-an500",
+        note="built for the unit of single precision, which every Cortex-M7 runs and the emulator has",
     ),
     Core(
         "cortex-m33",
