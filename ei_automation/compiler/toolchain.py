@@ -31,6 +31,13 @@ BUILD_TIMEOUT_S = 600.0
 LOG_LINES = 20
 REPRODUCIBLE = ("-g0", "-ffile-prefix-map={folder}=.")
 """Neither debug information nor a path of this machine; sources are given by relative names besides."""
+IGNORED_VARIABLES = frozenset(
+    {"CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH",
+    "LIBRARY_PATH", "LD_RUN_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "GCC_COMPARE_DEBUG", "GNUTARGET",
+    "LDEMULATION", "DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES", "CCC_OVERRIDE_OPTIONS", "CCC_ADD_ARGS",
+    "QA_OVERRIDE_GCC3_OPTIONS", "SOURCE_DATE_EPOCH", "FORCE_SOURCE_DATE", "ZIG_LIB_DIR", "ZIG_LIBC"}
+)  # fmt: skip
+"""Variables with which GCC, GNU ld, clang or zig would make something else of the same files and arguments."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ def _installed(program: str) -> CCompiler | None:
 
 def _first_line(command: tuple[str, ...], environment: tuple[tuple[str, str], ...] = ()) -> str:
     """What a compiler says of itself; empty where it does not run."""
-    variables = {**os.environ, **dict(environment), "LC_ALL": "C"}
+    variables = _variables(environment)
     try:
         ran = subprocess.run(
             [*command, "--version"], env=variables, capture_output=True, text=True, timeout=60, check=True
@@ -132,6 +139,12 @@ def _first_line(command: tuple[str, ...], environment: tuple[tuple[str, str], ..
     except (OSError, subprocess.SubprocessError):
         return ""
     return ran.stdout.partition("\n")[0]
+
+
+def _variables(environment: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """The environment of a compiler: the user's without what changes its results, and its own."""
+    users = {name: value for name, value in os.environ.items() if name not in IGNORED_VARIABLES}
+    return {**users, **dict(environment), "LC_ALL": "C"}
 
 
 def build(
@@ -187,8 +200,8 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 def _run(compiler: CCompiler, command: list[str], folder: Path, *, doing: str, timeout_s: float) -> None:
     """Run a compiler; its refusal is an error with its last words."""
     # zig's local cache would keep every object of every model for ever: it goes away with the build.
-    private = {"ZIG_LOCAL_CACHE_DIR": str(folder / ".zig-cache"), "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
-    variables = {**os.environ, **dict(compiler.environment), **private}
+    private = {"ZIG_LOCAL_CACHE_DIR": str(folder / ".zig-cache"), "SOURCE_DATE_EPOCH": "0"}
+    variables = {**_variables(compiler.environment), **private}
     called = f"{compiler.name} ({compiler.version})"
     try:
         ran = subprocess.run(

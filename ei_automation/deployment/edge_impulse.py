@@ -54,7 +54,7 @@ def files(request: BuildRequest, contents: BuildContents) -> dict[str, bytes]:
     """
     model = contents.model(request.variant)
     facts = read_model_facts(model)
-    _check(request, facts)
+    check_runs(request, facts)
     options = CompileOptions(memory=request.memory, name=CODE_NAME, title=contents.project, labels=contents.labels)
     compiled = compile_model(model, options)
     values = _values(contents, facts, compiled)
@@ -82,8 +82,12 @@ def object_labels(contents: BuildContents, facts: ModelFacts) -> tuple[str, ...]
     return contents.labels[1:] if facts.is_fomo else contents.labels
 
 
-def _check(request: BuildRequest, facts: ModelFacts) -> None:
-    """Refuse what the SDK cannot run."""
+def check_runs(request: BuildRequest, facts: ModelFacts) -> None:
+    """Refuse what the SDK cannot run.
+
+    Raises:
+        UsageError: Says what, and what to change.
+    """
     if request.memory == "streamed-input":
         raise UsageError(
             "Edge Impulse's SDK writes the whole image into the network's input: it cannot pull rows",

@@ -23,7 +23,7 @@ from ei_automation.deployment.edge_impulse import (
     SDK_VERSION,
 )
 from ei_automation.deployment.model_facts import ModelFacts, TensorFacts, read_model_facts, reference_output
-from ei_automation.errors import JobFailedError, NotFoundError, VerificationError
+from ei_automation.errors import JobFailedError, NotFoundError, UsageError, VerificationError
 from ei_automation.files import storage_errors, write_atomically
 
 DOING = "putting Edge Impulse's SDK and the library together"
@@ -110,9 +110,11 @@ def assemble(library: Mapping[str, bytes], sdk: Path, folder: Path) -> Path:
         The folder.
 
     Raises:
+        UsageError: The copy would lie inside the SDK, or replace a folder with the SDK in it.
         StorageError: It cannot be written.
     """
     place = folder / SDK_FOLDER
+    _refuse_nested(place, sdk)
     with storage_errors(folder, DOING):
         folder.mkdir(parents=True, exist_ok=True)
         if not (place.exists() and place.samefile(sdk)):
@@ -127,6 +129,16 @@ def assemble(library: Mapping[str, bytes], sdk: Path, folder: Path) -> Path:
     for name, content in library.items():
         write_atomically(folder / name, content, doing=DOING)
     return folder
+
+
+def _refuse_nested(place: Path, sdk: Path) -> None:
+    """Refuse a copy that would hold itself, or in whose place the SDK lies."""
+    target, source = place.resolve(), sdk.resolve()
+    if target != source and (target.is_relative_to(source) or source.is_relative_to(target)):
+        raise UsageError(
+            "the library and Edge Impulse's SDK lie one inside the other",
+            hint=f"move the project out of {sdk}, or give another copy of the SDK",
+        )
 
 
 def cpp_compiler() -> CCompiler | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ei_automation.deployment import bundle, openmv
 from ei_automation.deployment.contents import BACKGROUND, BuildContents, make_zip
 from ei_automation.deployment.model_facts import read_model_facts
 from ei_automation.errors import NotFoundError, UsageError, VerificationError
-from ei_automation.schema.deployment import BuildRequest, DeploymentTarget
+from ei_automation.schema.deployment import COMPILED_FORMATS, BuildRequest, DeploymentTarget
 
 BuildFunction = Callable[[BuildRequest, BuildContents], bytes]
 
@@ -104,6 +105,42 @@ def build(request: BuildRequest, contents: BuildContents) -> bytes:
         )
     check_models(contents, takes_fomo=target.takes_fomo)
     return target.build(request, contents)
+
+
+def problem(request: BuildRequest, contents: BuildContents) -> str:
+    """Why these models cannot be built so, found without building; empty where nothing speaks against it.
+
+    Args:
+        request: A target of `TARGETS` and one of the variants.
+        contents: What would be put in.
+    """
+    try:
+        check_models(contents, takes_fomo=TARGETS[request.format].takes_fomo)
+        model = contents.model(request.variant)
+        if request.flavor == "edge-impulse":
+            from ei_automation.deployment import edge_impulse
+
+            edge_impulse.check_runs(request, read_model_facts(model))
+    except (UsageError, VerificationError) as error:
+        return error.message
+    return _compile_problem(model) if request.format in COMPILED_FORMATS else ""
+
+
+@lru_cache(maxsize=2)  # asked for each target, and slow
+def _compile_problem(model: bytes) -> str:
+    """Why a model has no code; empty where it has."""
+    from ei_automation.compiler.bind import bind_graph
+    from ei_automation.compiler.check import check
+    from ei_automation.compiler.fold import fold
+    from ei_automation.compiler.read import read_graph
+
+    try:
+        graph = read_graph(model)
+        check(graph)
+        bind_graph(fold(graph))
+    except VerificationError as error:
+        return error.message
+    return ""
 
 
 def check_models(contents: BuildContents, *, takes_fomo: bool = False) -> None:

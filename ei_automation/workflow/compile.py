@@ -20,8 +20,6 @@ TFLITE_MARK = b"TFL3"
 OUR_MARK = b"Made by eiauto"
 """In the first line of what the compiler writes."""
 KERNEL_PREFIX = "nn_"
-MARK_WITHIN = 400
-"""Bytes of a file that are looked through for it."""
 LONGEST_LABELS = 1_000_000
 """Bytes; what is longer is no labels file."""
 
@@ -168,14 +166,18 @@ def refuse_foreign_files(folder: Path, compiled: CompiledModel) -> None:
 
 
 def _is_ours(path: Path, compiled: CompiledModel) -> bool:
-    """Whether a file was written by an earlier compilation."""
+    """Whether a file was written by an earlier compilation: said by its content, not by its name."""
     if not path.is_file() or path.suffix not in (".h", ".c"):
         return False
-    with path.open("rb") as stream:
-        content = stream.read(MARK_WITHIN)
-    guard = f"#ifndef {path.stem.upper()}_H".encode()
-    is_kernel = path.name.startswith(KERNEL_PREFIX) and (path.name in compiled.files or guard in path.read_bytes())
-    return is_kernel or OUR_MARK in content.partition(b"\n")[0]
+    content = path.read_bytes().replace(b"\r\n", b"\n")
+    first = content.partition(b"\n")[0]
+    if not path.name.startswith(KERNEL_PREFIX):
+        return OUR_MARK in first
+    own = compiled.files.get(path.name)
+    # One that is not written now may be another model's: nothing is lost where it is not.
+    is_comment = first.startswith(b"/* ") if own is None else first == own.partition(b"\n")[0]
+    guard = path.stem.upper().encode() + b"_H"
+    return is_comment and b"\n#ifndef %b\n#define %b\n" % (guard, guard) in content
 
 
 __all__ = ["Compiled", "compile_file", "read_labels", "read_model", "refuse_foreign_files"]

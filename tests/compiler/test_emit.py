@@ -166,6 +166,10 @@ def test_names_that_can_begin_names(name: str) -> None:
         "a b",
         "x\n",
         "x" * 60,
+        "string",
+        "stdint",
+        "MATH",
+        "Features",
     ],
 )
 def test_names_that_cannot(name: str) -> None:

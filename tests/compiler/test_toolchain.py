@@ -36,6 +36,22 @@ def test_the_host_builds_the_same_program_twice(host: CCompiler) -> None:
     assert b"eiauto-build" not in first, "the build's folder stands in the program"
 
 
+def test_a_build_depends_on_nothing_in_the_users_environment(
+    host: CCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"when.c": b'#include <string.h>\nconst char when[] = __DATE__ " " __TIME__;\n'}
+    arguments = ("-O1", "-c", "when.c")
+    before = build(host, files, arguments, "when.o")
+    (tmp_path / "string.h").write_text("#error the user's own\n")
+    for name in ("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"):
+        monkeypatch.setenv(name, f"{tmp_path}/")
+    monkeypatch.setenv("CCC_OVERRIDE_OPTIONS", "+-DNONSENSE +-include +nowhere.h")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    monkeypatch.setenv("DEPENDENCIES_OUTPUT", str(tmp_path / "list.d"))
+    assert build(host, files, arguments, "when.o") == before
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["string.h"]
+
+
 def test_zig_builds_for_a_board(board: CCompiler) -> None:
     built = build(board, FILES, ARGUMENTS, "answer.o")
     assert built[:4] == b"\x7fELF"

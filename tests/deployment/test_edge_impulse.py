@@ -197,6 +197,22 @@ def test_an_assembly_replaces_an_earlier_one_and_leaves_what_is_the_users(tmp_pa
     assert not sdk.is_pinned(source)
 
 
+def test_an_assembly_inside_the_sdk_is_refused(tmp_path: Path) -> None:
+    source = made_up_sdk(tmp_path / "edge-impulse-sdk")
+    before = sorted(source.rglob("*"))
+    for folder in (source, source / "projects" / "door", tmp_path / "link" / "door"):
+        if not (tmp_path / "link").exists():
+            (tmp_path / "link").symlink_to(source)
+        with pytest.raises(UsageError, match="lie one inside the other") as caught:
+            sdk.assemble({"a.h": b""}, source, folder)
+        assert "move the project out of" in caught.value.hint
+    assert sorted(source.rglob("*")) == before
+    nested = made_up_sdk(source / "nested")
+    with pytest.raises(UsageError, match="lie one inside the other"):
+        sdk.assemble({"a.h": b""}, nested, tmp_path)
+    assert (nested / sdk.LANDMARK).is_file()
+
+
 def test_the_image_block_in_integers_and_in_real_numbers() -> None:
     colours = np.array([[[[0, 0, 0], [255, 255, 255]], [[255, 0, 0], [10, 20, 30]]]], np.uint8)
     studio, other = TensorFacts((1, 2, 2, 3), "int8", 1 / 255, -128), TensorFacts((1, 2, 2, 1), "int8", 0.01, -100)

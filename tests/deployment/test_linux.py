@@ -8,7 +8,9 @@ import platform
 import random
 import shutil
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ PICTURES = 10
 THRESHOLDS = (0.1, 0.26, 0.4, 0.5, 0.7)
 SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 MESSAGES = 3000
+EARLY_SIGNALS = 300
 EMULATORS: dict[Architecture, str] = {"aarch64": "qemu-aarch64", "armv7": "qemu-arm"}
 ELF_MACHINES: dict[Architecture, int] = {"x86_64": 62, "aarch64": 183, "armv7": 40}
 
@@ -268,6 +271,77 @@ def test_a_file_in_the_sockets_place_is_left_alone(programs: Callable[[str], Pat
         assert "failed: " in ended.stderr
     assert mine.read_text() == "mine"
     assert "usage: " in subprocess.run([programs("gray")], capture_output=True, text=True).stderr
+
+
+def test_a_signal_at_any_moment_leaves_nothing(programs: Callable[[str], Path], tmp_path: Path) -> None:
+    """Signals come as soon as the socket is seen, or any name of it, while the rest is still being made."""
+    for number in range(EARLY_SIGNALS):
+        path = tmp_path / "runner.sock"
+        process = subprocess.Popen([programs("gray"), path])
+        while not (path.exists() if number % 2 else any(tmp_path.iterdir())):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert list(tmp_path.iterdir()) == []
+        assert list(Path("/dev/shm").glob(f"eim-{process.pid}-*")) == []
+
+
+def test_a_file_beside_the_socket_is_left_alone(programs: Callable[[str], Path], tmp_path: Path) -> None:
+    (tmp_path / "runner.sock.new").write_text("mine")
+    client = EimClient([programs("gray")], tmp_path)
+    assert client.hello()["success"]
+    assert {path.name for path in tmp_path.iterdir()} == {"runner.sock", "runner.sock.new"}
+    assert client.stop() == 0
+    assert (tmp_path / "runner.sock.new").read_text() == "mine"
+
+
+@pytest.mark.parametrize("length", [*range(98, 108), 108])
+def test_socket_paths_as_long_as_an_address_holds(
+    length: int, programs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "x" * length
+    for _ in range(2):  # the second finds the socket of the first, that was killed
+        process = subprocess.Popen([programs("gray"), name], stderr=subprocess.PIPE, text=True)
+        if length > 107:
+            assert "name too long" in process.communicate(timeout=10)[1]
+            assert process.returncode == 1
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(10)
+            connect(client, name)
+            client.sendall(b'{"hello":1,"id":1}')
+            assert b'"success":true' in client.recv(1 << 16)
+            process.kill()
+        process.communicate(timeout=10)
+        for left in Path("/dev/shm").glob(f"eim-{process.pid}-*"):
+            left.unlink()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def connect(client: socket.socket, name: str) -> None:
+    """Connect as soon as a program listens, which may have left a socket there before."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            client.connect(name)
+        except (FileNotFoundError, ConnectionRefusedError):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        else:
+            return
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--print-infos"], ["-"], ["a", "b"], [""]])
+def test_what_is_no_argument_is_answered_with_the_usage(
+    arguments: list[str], programs: Callable[[str], Path], tmp_path: Path
+) -> None:
+    ended = subprocess.run(
+        [programs("gray"), *arguments], capture_output=True, text=True, timeout=10, cwd=tmp_path
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("usage: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_messages_on_the_standard_input(programs: Callable[[str], Path]) -> None:

@@ -298,3 +298,34 @@ def test_the_page_shows_the_camera(page: Page, deployments: Callable[..., Deploy
         assert page.wait_for("document.getElementById('camera').textContent") == "Stop the camera"
         page.evaluate("document.getElementById('camera').click()")
         assert page.evaluate("stream") is None
+
+
+def test_a_camera_that_is_given_too_late_is_let_go(
+    page: Page, deployments: Callable[..., Deployment], tmp_path: Path
+) -> None:
+    """Clicks while the permission is asked for, and a picture chosen meanwhile, leave no camera running."""
+    folder = lay_out(tmp_path, deployments("rgb"), photo(32, 32))
+    with served(folder) as address:
+        page.open(f"{address}/index.html")
+        page.wait_for("model")
+        page.evaluate(
+            "window.given = []; const ask = MediaDevices.prototype.getUserMedia; let answers = [];"
+            "navigator.mediaDevices.getUserMedia = async (wish) => {"
+            "  await new Promise((allow) => answers.push(allow));"
+            "  given.push(await ask.call(navigator.mediaDevices, wish)); return given.at(-1); };"
+            "window.allow = () => answers.splice(0).forEach((answer) => answer());"
+        )
+        running = "given.filter((each) => each.getTracks().some((track) => track.readyState === 'live')).length"
+        label = "document.getElementById('camera').textContent"
+        page.evaluate("for (let click = 0; click < 3; click++) document.getElementById('camera').click(); allow()")
+        page.wait_for(f"given.length === 3 && {label} === 'Stop the camera'")
+        assert page.evaluate(running) == 1
+        page.evaluate("document.getElementById('camera').click()")
+        assert page.evaluate(running) == 0
+        page.evaluate("document.getElementById('camera').click()")
+        page.choose_file("#file", folder / "photo.png")
+        page.evaluate("allow()")
+        page.wait_for("given.length === 4")
+        page.wait_for(f"{running} === 0")
+        assert (page.evaluate("stream"), page.evaluate(label)) == (None, "Start the camera")
+        assert page.evaluate("document.getElementById('problem').textContent") == ""

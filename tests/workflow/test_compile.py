@@ -56,6 +56,30 @@ def test_two_models_share_a_folder_and_equal_runs_give_equal_bytes(cli: Cli, mod
     assert (folder / "model.c").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "int precious;\n",
+        "#ifndef NN_TYPES_H\n#define NN_TYPES_H\nint precious;\n#endif\n",
+        "/* Types of neurons. */\n#ifndef NN_TYPES_H\n#define NN_TYPES_H\nint precious;\n#endif\n",
+    ],
+)
+def test_a_file_with_the_name_of_a_kernel_is_not_ours_for_that(
+    cli: Cli, model: Path, tmp_path: Path, text: str
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "nn_types.h").write_text(text)
+    assert cli("compile", model, "-o", folder) == 2
+    assert "not compiled by eiauto: nn_types.h" in cli.err
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("nn_types.h", text)]
+    assert cli("compile", model, "-o", folder, "--force") == 0
+    whole = (folder / "nn_types.h").read_bytes()
+    (folder / "nn_types.h").write_bytes(whole.replace(b"\n", b"\r\n"))
+    assert cli("compile", model, "-o", folder) == 0
+    assert (folder / "nn_types.h").read_bytes() == whole
+
+
 @pytest.mark.parametrize("name", ["main.c", "model.h", "nn_mine.h", "notes"])
 def test_files_of_others_are_refused_and_kept(cli: Cli, model: Path, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "out"
@@ -124,4 +148,6 @@ def test_what_is_no_model_is_refused(cli: Cli, project: Path, tmp_path: Path) ->
     (tmp_path / "good.tflite").write_bytes(INT8)
     assert cli("compile", tmp_path / "good.tflite", "-o", tmp_path / "file") == 2
     assert cli("compile", tmp_path / "good.tflite", "-o", tmp_path / "out", "--name", "int") == 2
+    assert cli("compile", tmp_path / "good.tflite", "-o", tmp_path / "out", "--name", "string") == 2
+    assert "would hide the C library's" in cli.err
     assert not (tmp_path / "out").exists()

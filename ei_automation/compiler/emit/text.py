@@ -28,19 +28,29 @@ KEYWORDS = frozenset(
     "void", "volatile", "wchar_t", "while", "xor", "xor_eq"}
 )  # fmt: skip
 """Words of C23 and C++23, and `main`, which a program needs itself."""
+STANDARD_HEADERS = frozenset(
+    {"assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math",
+    "setjmp", "signal", "stdalign", "stdarg", "stdatomic", "stdbit", "stdbool", "stdckdint", "stddef", "stdint",
+    "stdio", "stdlib", "stdnoreturn", "string", "tgmath", "threads", "time", "uchar", "wchar", "wctype"}
+    | {"alloca", "endian", "features", "malloc", "newlib", "strings"}
+)  # fmt: skip
+"""Headers of C99 (7.1.2) to C23, without `.h`, and those that C libraries' own include besides."""
 
 
 def check_name(name: str) -> None:
     """Refuse a name that cannot begin the names of the generated C.
 
     Raises:
-        UsageError: It is no C identifier, a keyword of C or C++, reserved, or the kernels' own prefix.
+        UsageError: It is no C identifier, a keyword of C or C++, a standard header's name, reserved, or the
+            kernels' own prefix.
     """
     hint = "choose a name of letters, digits and underscores that begins with a letter, e.g. model"
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise UsageError(f"{name!r} is no name for C code", hint=hint)
     if name in KEYWORDS:
         raise UsageError(f"{name!r} cannot name C code: it is a word of C or C++ itself", hint=hint)
+    if name.lower() in STANDARD_HEADERS:  # file systems may not tell String.h from string.h
+        raise UsageError(f"{name!r} cannot name C code: its {name}.h would hide the C library's", hint=hint)
     if "__" in name:
         raise UsageError(f"{name!r} cannot name C code: C++ reserves names with two underscores", hint=hint)
     if re.fullmatch(r"nn(_.*)?", name, re.IGNORECASE):

@@ -38,8 +38,19 @@ static void leave(int signal_number) {
     _exit(signal_number == 0 || signal_number == SIGINT || signal_number == SIGTERM || signal_number == SIGHUP ? 0 : 1);
 }
 
+static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
+
+/* SIG_BLOCK while files are made, so that a signal finds every one of them by its name; SIG_UNBLOCK then. */
+static void hold_signals(int how) {
+    sigset_t held;
+    sigemptyset(&held);
+    for (size_t index = 0; index < sizeof ending / sizeof *ending; index++) {
+        sigaddset(&held, ending[index]);
+    }
+    sigprocmask(how, &held, NULL);
+}
+
 static void prepare_signals(void) {
-    static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = leave;
@@ -131,14 +142,13 @@ static int failed(const char *doing) {
     return 1;
 }
 
-/* A listening socket at a path. It gets its name when it listens: clients wait for the name and connect at once. */
+/* A listening socket at a path. It gets its name when it listens: clients wait for the name and connect at once. Only
+ * a path with no room for more in an address is there a moment earlier. */
 static int listen_at(const char *path) {
     struct sockaddr_un address = {0};
     struct stat facts;
-    int length, listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    address.sun_family = AF_UNIX;
-    length = snprintf(address.sun_path, sizeof address.sun_path, "%s.new", path);
-    if (length < 0 || (size_t)length >= sizeof address.sun_path) {
+    size_t length = strlen(path);
+    if (length >= sizeof address.sun_path) {
         errno = ENAMETOOLONG;
         return -1;
     }
@@ -146,23 +156,35 @@ static int listen_at(const char *path) {
         errno = EEXIST; /* it is somebody's file */
         return -1;
     }
-    unlink(address.sun_path);
-    if (listening < 0 || bind(listening, (struct sockaddr *)&address, sizeof address) < 0 ||
-        listen(listening, 10) < 0 || rename(address.sun_path, path) < 0) {
+    int added = snprintf(address.sun_path, sizeof address.sun_path, "%s.%ld", path, (long)getpid());
+    if (added < 0 || (size_t)added >= sizeof address.sun_path) {
+        memcpy(address.sun_path, path, length + 1);
+        unlink(path);
+    }
+    address.sun_family = AF_UNIX;
+    int listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (listening < 0 || bind(listening, (struct sockaddr *)&address, sizeof address) < 0) {
         return -1;
     }
-    snprintf(socket_path, sizeof socket_path, "%s", path);
+    memcpy(socket_path, address.sun_path, sizeof socket_path);
+    if (listen(listening, 10) < 0 || rename(address.sun_path, path) < 0) {
+        return -1;
+    }
+    memcpy(socket_path, path, length + 1);
     return listening;
 }
 
 /* Answer one client, the first that says something, as Edge Impulse's own programs do: runners start one each. */
 static int serve_socket(const char *path) {
     static reply_buffer reply;
-    int listening = listen_at(path), said = 0;
+    int said = 0;
+    hold_signals(SIG_BLOCK);
+    int listening = listen_at(path);
     if (listening < 0) {
         return failed(path);
     }
     open_shared_memory();
+    hold_signals(SIG_UNBLOCK);
     while (said != 1) {
         int client = accept(listening, NULL, NULL);
         if (client < 0 && errno != EINTR && errno != ECONNABORTED) {
@@ -184,17 +206,20 @@ static int serve_socket(const char *path) {
 int main(int count, char **arguments) {
     static reply_buffer reply;
     reply.descriptor = STDOUT_FILENO;
-    if (count != 2 || !*arguments[1]) {
+    int informs = count == 2 && strcmp(arguments[1], "--print-info") == 0;
+    if (count != 2 || !*arguments[1] || (*arguments[1] == '-' && !informs)) {
         fprintf(stderr, "usage: %s SOCKET | stdin | --print-info\n", count ? arguments[0] : "model.eim");
         return 2;
     }
-    if (strcmp(arguments[1], "--print-info") == 0) {
+    if (informs) {
         answer_hello(&reply, "1");
         return reply.failed;
     }
     prepare_signals();
     if (strcmp(arguments[1], "stdin") == 0) {
+        hold_signals(SIG_BLOCK);
         open_shared_memory();
+        hold_signals(SIG_UNBLOCK);
         int said = serve(STDIN_FILENO, &reply);
         leave(said < 0 || reply.failed ? -1 : 0);
     }
