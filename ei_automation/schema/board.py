@@ -14,6 +14,8 @@ from ei_automation.errors import NotFoundError
 from ei_automation.schema.strict import StrictModel
 
 TABLE = "boards.toml"
+MAKERS = ("Arduino ", "OpenMV ", "Sony ")
+"""What a board's name may be said without."""
 
 
 class OpenMvMemory(StrictModel):
@@ -76,12 +78,12 @@ def known_boards() -> tuple[BoardKind, ...]:
 
 
 def find_board(name: str) -> BoardKind:
-    """A board by its id, name or another name; case and punctuation do not matter.
+    """A board by its id, name or another name; case, punctuation and the maker do not matter.
 
     Raises:
         NotFoundError: There is none; the hint has the nearest names and the list.
     """
-    named = {_plain(each): board for board in known_boards() for each in (board.id, board.name, *board.aliases)}
+    named = _named()
     if _plain(name) in named:
         return named[_plain(name)]
     near = difflib.get_close_matches(_plain(name), named, n=3, cutoff=0.5)
@@ -89,6 +91,21 @@ def find_board(name: str) -> BoardKind:
     listed = ", ".join(board.id for board in known_boards())
     question = f"did you mean {' or '.join(nearest)}? " if nearest else ""
     raise NotFoundError(f"no board is called {name!r}", hint=f"{question}known are {listed}")
+
+
+@cache
+def _named() -> dict[str, BoardKind]:
+    """Every name, plain, to its board; without its maker where that is the name of no other one."""
+    whole: dict[str, BoardKind] = {}
+    short: dict[str, set[str]] = {}
+    for board in known_boards():
+        for each in (board.id, board.name, *board.aliases):
+            whole[_plain(each)] = board
+            for maker in MAKERS:
+                if each.startswith(maker):
+                    short.setdefault(_plain(each.removeprefix(maker)), set()).add(board.id)
+    boards = {board.id: board for board in known_boards()}
+    return {name: boards[min(ids)] for name, ids in short.items() if len(ids) == 1} | whole
 
 
 def _plain(name: str) -> str:

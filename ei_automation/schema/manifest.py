@@ -15,6 +15,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -184,6 +185,10 @@ LOCAL_FORMATS = ("openmv", "bundle", *COMPILED_FORMATS)
 """What the local backend builds."""
 
 
+SAME_BUNDLE: Literal["same_bundle"] = "same_bundle"
+"""Type of the error for a bundle that would differ by its name only."""
+
+
 def _known_format(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     """Name every format where one is wrong, not only those of the wish that was taken for it."""
     try:
@@ -203,6 +208,14 @@ class CommonDeploymentWish(_BoardWish):
     engine: Literal["tflite"] = "tflite"
     backend: Literal["local"] | None = None
     """Only built there; unset: on both."""
+
+    @model_validator(mode="after")
+    def _bundle_holds_both(self) -> CommonDeploymentWish:
+        if self.format == "bundle" and self.variant != "int8":
+            raise PydanticCustomError(
+                SAME_BUNDLE, "A bundle holds the float32 and the int8 model: it has no variant to choose"
+            )
+        return self
 
 
 class StudioDeploymentWish(_BoardWish):

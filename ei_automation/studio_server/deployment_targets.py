@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ei_automation.deployment import bundle, openmv, targets
+from ei_automation.errors import VerificationError
 from ei_automation.schema.deployment import BuildRequest, artifact_suffix
 from ei_automation.schema.metrics import VARIANTS
 from ei_automation.studio_api.deployment import FIRMWARE_PARAMETER
@@ -156,18 +157,23 @@ def _firmware_parameter() -> dict[str, Any]:
 
 def project_target_json(studio: Studio, project_id: int, target: StudioTarget) -> dict[str, Any]:
     """A target as a project can use it, of schema ProjectDeploymentTarget."""
-    reason = target.missing or _not_of(pretrained.in_use(studio, project_id), target)
+    reason = target.missing or _not_of(studio, project_id, target)
     facts = {**target_json(target), "recommendedForProject": False, "disabledForProject": bool(reason)}
     return {**facts, "reasonTargetDisabled": reason} if reason else facts
 
 
-def _not_of(model: pretrained.BroughtModel | None, target: StudioTarget) -> str:
+def _not_of(studio: Studio, project_id: int, target: StudioTarget) -> str:
     """Why a target cannot be built of a project's pretrained model; empty where it can, or where there is none."""
+    model = pretrained.in_use(studio, project_id)
     if model is None or target.builds == bundle.DESCRIPTION.format:
         return ""
     if model.variant not in target.variants:
         return f"The pretrained model is {model.variant}"
-    return pretrained.not_built(model, target.local(BuildRequest(target.format, variant=model.variant)))
+    try:
+        content = pretrained.read(studio.projects, project_id, model)
+    except VerificationError as error:
+        return error.message
+    return pretrained.not_built(model, content, target.local(BuildRequest(target.format, variant=model.variant)))
 
 
 def wanted_target(deployment_format: str, engine: str, variant: str | None) -> StudioTarget:

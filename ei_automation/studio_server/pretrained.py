@@ -13,7 +13,7 @@ import numpy as np
 from ei_automation.deployment.bundle import DESCRIPTION as BUNDLE_TARGET
 from ei_automation.deployment.bundle import MODEL_NAMES
 from ei_automation.deployment.contents import BuildContents, DatasetSummary, labels_file, make_zip
-from ei_automation.deployment.targets import CPP, build
+from ei_automation.deployment.targets import CPP, build, problem
 from ei_automation.errors import NotFoundError, UsageError, VerificationError
 from ei_automation.files import fingerprint, sha256_bytes, storage_errors, write_atomically
 from ei_automation.inference.interpreter import Quantization, open_interpreter
@@ -248,19 +248,23 @@ def build_artifact(model: BroughtModel, content: bytes, request: BuildRequest, p
     if request.format == BUNDLE_TARGET.format:
         labels = {"labels.txt": labels_file(model.labels)} if model.labels else {}
         return make_zip({MODEL_NAMES[model.variant]: content, **labels})
-    problem = not_built(model, request)
-    if problem:
-        raise UsageError(problem, hint="build the bundle, which holds any model")
-    if model.info["input"]["inputType"] != "image":  # the SDK's image block would come between
-        request = replace(request, flavor="")
-    return build(request, _image_contents(model, content, project))
+    reason = not_built(model, content, request)
+    if reason:
+        raise UsageError(reason, hint="build the bundle, which holds any model")
+    return build(_flavored(model, request), _image_contents(model, content, project))
 
 
-def not_built(model: BroughtModel, request: BuildRequest) -> str:
+def _flavored(model: BroughtModel, request: BuildRequest) -> BuildRequest:
+    """The request; of no pictures without the flavor, for the SDK's image block would come between."""
+    return request if model.info["input"]["inputType"] == "image" else replace(request, flavor="")
+
+
+def not_built(model: BroughtModel, content: bytes, request: BuildRequest) -> str:
     """Why a target cannot be built of a model; empty where it can.
 
     Args:
         model: Which.
+        content: Its file.
         request: A target of `deployment.targets` other than the bundle.
     """
     given, shape = model.info["input"], model.inputs[0]["shape"]
@@ -273,7 +277,7 @@ def not_built(model: BroughtModel, request: BuildRequest) -> str:
     resize_mode = given.get("resizeMode", DEFAULT_RESIZE_MODE)
     if resize_mode not in get_args(ResizeMode):
         return f"Resize mode {resize_mode} is not built here. Use {', '.join(get_args(ResizeMode))}"
-    return ""
+    return problem(_flavored(model, request), _image_contents(model, content, ""))
 
 
 def _image_contents(model: BroughtModel, content: bytes, project: str) -> BuildContents:

@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from ei_automation.backends.base import Backend
 from ei_automation.errors import DoesNotFitError, UsageError
-from ei_automation.schema.deployment import BuildRequest
+from ei_automation.schema.deployment import BuildRequest, Flavor
 from ei_automation.schema.lock import MAIN_SPLIT, DeploymentRecord
-from ei_automation.schema.manifest import LOCAL_FORMATS, DeploymentWish
+from ei_automation.schema.manifest import LOCAL_FORMATS, SAME_BUNDLE, DeploymentWish
 from ei_automation.workflow.project import Session
 from ei_automation.workflow.stale import require_training
 from ei_automation.workflow.train import follow
@@ -52,6 +52,7 @@ def deploy(
     *,
     flags: Mapping[str, str] | None = None,
     misfit: Misfit = "refuse",
+    sdk: Path | None = None,
 ) -> list[DeploymentRecord]:
     """Build deployments and put them into the project's `deployments` folder.
 
@@ -60,16 +61,19 @@ def deploy(
         formats: Only these; all that the manifest wishes where empty.
         flags: How to build them, key to value as in the manifest; instead of as it wishes.
         misfit: What to do where one does not fit a board of the manifest; only `refuse` builds nothing then.
+        sdk: For `assemble_sdk`, which comes after: nothing is built where that could not succeed.
 
     Raises:
-        NotFoundError: Nothing was trained.
+        NotFoundError: Nothing was trained, or the SDK is not there.
         VerificationError: The model is older than the manifest, the samples or the last training.
         UsageError: A format is asked for that the manifest does not wish and the backend does not build, or with
-            a flag that it does not have.
+            a flag that it does not have; or there is an SDK and nothing for it.
         DoesNotFitError: It does not fit a board of the manifest.
     """
     lock = session.read_lock()
     requests = wanted_requests(session, formats, flags or {})
+    if sdk is not None:
+        _require_sdk(sdk, [request.flavor for request in requests])
     training = require_training(session, lock, MAIN_SPLIT)
     with session.open_backend(dataset=lock.dataset) as backend:
         backend.check_ready()
@@ -99,10 +103,9 @@ def wanted_requests(session: Session, formats: tuple[str, ...], flags: Mapping[s
         )
     wishes = [wish for wish in session.manifest.deployments if wish.backend in (None, session.backend_name)]
     requests = [] if flags else [wish.request() for wish in wishes if not formats or wish.format in formats]
-    missing = (
-        dict.fromkeys(formats) if flags else [name for name in formats if all(name != w.format for w in wishes)]
-    )
-    return [*requests, *(_unwished(session, name, flags) for name in missing)]
+    missing = [name for name in formats if flags or all(name != wish.format for wish in wishes)]
+    # Two equal ones would be one file with two records.
+    return list(dict.fromkeys([*requests, *(_unwished(session, name, flags) for name in missing)]))
 
 
 def _unwished(session: Session, name: str, flags: Mapping[str, str]) -> BuildRequest:
@@ -110,7 +113,10 @@ def _unwished(session: Session, name: str, flags: Mapping[str, str]) -> BuildReq
     try:
         wish = _WISH.validate_python({"format": name, **flags})
     except ValidationError as error:
-        raise _refusal(session, name, flags, str(error.errors()[0]["loc"][-1])) from error
+        found = error.errors()[0]
+        if found["type"] == SAME_BUNDLE:
+            raise UsageError(found["msg"], hint="leave out --variant") from error
+        raise _refusal(session, name, flags, str(found["loc"][-1])) from error
     if session.backend_name != "local":
         raise _refusal(session, name, flags, "format")
     return wish.request()
@@ -143,7 +149,9 @@ def _require_fit(session: Session, backend: Backend, requests: list[BuildRequest
         if request.format in CHECKED_FORMATS:
             model = backend.download_model(request.variant)
             try:
-                notes |= dict.fromkeys(require_fit(boards, request.format, model, request.memory))
+                notes |= dict.fromkeys(
+                    require_fit(boards, request.format, model, request.memory, flavor=request.flavor)
+                )
             except DoesNotFitError as error:
                 if misfit == "refuse":
                     raise
@@ -190,16 +198,25 @@ def assemble_sdk(session: Session, records: list[DeploymentRecord], sdk: Path) -
         JobFailedError: It does not compile.
         VerificationError: Its scores are not those of the model.
     """
+    found = _require_sdk(sdk, [record.flavor for record in records])
+    return [_assemble(session, record, found) for record in records if record.flavor == "edge-impulse"]
+
+
+def _require_sdk(sdk: Path, flavors: list[Flavor]) -> Path:
+    """The SDK's folder, where there is one and something for it.
+
+    Raises:
+        UsageError: Nothing is for it.
+        NotFoundError: It is not there.
+    """
     from ei_automation.deployment.sdk import find_sdk
 
-    chosen = [record for record in records if record.flavor == "edge-impulse"]
-    if not chosen:
+    if "edge-impulse" not in flavors:
         raise UsageError(
-            "--sdk is for the C++ library of flavor edge-impulse, and none was built",
+            "--sdk is for the C++ library of flavor edge-impulse, and none is built",
             hint="add --target cpp --flavor edge-impulse",
         )
-    found = find_sdk(sdk)
-    return [_assemble(session, record, found) for record in chosen]
+    return find_sdk(sdk)
 
 
 def _assemble(session: Session, record: DeploymentRecord, sdk: Path) -> SdkReport:

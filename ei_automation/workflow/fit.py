@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
-from ei_automation.compiler.bind import bind_graph
-from ei_automation.compiler.bind.calls import KernelCall
-from ei_automation.compiler.check import check
-from ei_automation.compiler.compiling import plan_graph
-from ei_automation.compiler.fold import fold
-from ei_automation.compiler.graph import Graph
-from ei_automation.compiler.interpreter_arena import interpreter_arena_bytes
 from ei_automation.compiler.measure.footprint import Footprint
-from ei_automation.compiler.read import read_graph
-from ei_automation.compiler.rescale import rescale
 from ei_automation.errors import DoesNotFitError, NotFoundError, VerificationError
 from ei_automation.schema.board import BoardKind, OpenMvMemory, find_board, known_boards
-from ei_automation.schema.deployment import MEMORY_MODES, Memory
+from ei_automation.schema.deployment import MEMORY_MODES, Flavor, Memory
+from ei_automation.workflow.sized import Sized
 
 CHECKED_FORMATS = ("cpp", "openmv")
 """Deployments that run on the boards of the table."""
@@ -29,11 +20,7 @@ STACK_BYTES = 1_024
 SCRIPT_BYTES = 16_384
 """Heap that an OpenMV script and its modules take; not measured, a guess on the safe side."""
 HEAP_RESERVE_BYTES = 65_536
-"""The deployed script loads a model into the frame buffer if the heap would keep less free."""
-ARENA_EXTRA_BYTES = 512
-"""That OpenMV's firmware adds to the arena (lib/tflm/tflm_backend.cc, TF_ARENA_EXTRA)."""
-PICTURE_PIXELS = 320 * 240
-"""QVGA, which the deployed script takes pictures in: a byte a pixel in grayscale, two in colour."""
+"""The deployed script loads a model into the frame buffer if the heap would keep less free; 5.0.0 ignores that."""
 SIZE_STEP_PX = 32
 """Sizes at which MobileNet's paddings are what they were: it halves the image five times."""
 
@@ -63,22 +50,44 @@ class Need:
 
 
 @dataclass(frozen=True)
+class Build:
+    """What is built of a model, and what it takes beside the model.
+
+    Attributes:
+        format: Of the deployment: cpp or openmv.
+        memory: Of compiled code.
+        flavor: Of the C++ library.
+        code_bytes: Flash for all but the model's constants.
+        stack_bytes: RAM for all but the arena.
+    """
+
+    format: str
+    memory: Memory
+    flavor: Flavor = ""
+    code_bytes: int = CODE_BYTES
+    stack_bytes: int = STACK_BYTES
+
+
+@dataclass(frozen=True)
 class Fit:
     """A model beside a board.
 
     Attributes:
         board: The board.
-        format: Of the deployment: cpp or openmv.
-        memory: Of compiled code.
+        build: What is built.
         needs: All that was looked at.
         would_fit: What to change, where it does not fit; the first is the least change.
     """
 
     board: BoardKind
-    format: str
-    memory: Memory
+    build: Build
     needs: tuple[Need, ...]
     would_fit: tuple[str, ...] = ()
+
+    @property
+    def format(self) -> str:
+        """Of the deployment: cpp or openmv."""
+        return self.build.format
 
     @property
     def fits(self) -> bool:
@@ -90,73 +99,9 @@ class Fit:
         return f"{'fits' if self.fits else 'does not fit'} {self.board.name}: {'; '.join(map(str, shown))}"
 
 
-@dataclass(frozen=True, eq=False)
-class Sized:
-    """A model as the gate sees it: its graph as read, and its file's size.
-
-    Attributes:
-        graph: Checked, not folded.
-        file_bytes: Of the .tflite file.
-    """
-
-    graph: Graph
-    file_bytes: int
-
-    @classmethod
-    def read(cls, model: bytes) -> Sized:
-        """Read a .tflite file.
-
-        Raises:
-            VerificationError: It is no such file, or holds what is not supported.
-        """
-        graph = read_graph(model)
-        check(graph)
-        return cls(graph, len(model))
-
-    @cached_property
-    def interpreter_bytes(self) -> int:
-        """The tensor arena of an interpreter."""
-        return interpreter_arena_bytes(self.graph) + ARENA_EXTRA_BYTES
-
-    @cached_property
-    def picture_bytes(self) -> int:
-        """The camera's picture of an OpenMV script."""
-        return PICTURE_PIXELS * (2 if self.graph.tensor(self.graph.input).shape[-1] > 1 else 1)
-
-    @cached_property
-    def constant_bytes(self) -> int:
-        """Weights and tables of the compiled model."""
-        return sum(constant.bytes for call in self._compiled[1] for constant in call.constants)
-
-    def arena_bytes(self, memory: Memory) -> int:
-        """The arena of the compiled model."""
-        return plan_graph(*self._compiled, memory).arena_bytes
-
-    @cached_property
-    def _compiled(self) -> tuple[Graph, tuple[KernelCall, ...]]:
-        folded = fold(self.graph)
-        return folded, bind_graph(folded)
-
-    def at(self, height: int, width: int) -> Sized:
-        """The same network for another image.
-
-        Raises:
-            ValueError: It does not exist at that size.
-            VerificationError: It has no kernels at that size.
-        """
-        graph = rescale(self.graph, height, width)
-        check(graph)
-        saved = _stored_bytes(self.graph) - _stored_bytes(graph)
-        return Sized(graph, self.file_bytes - saved)
-
-
-def _stored_bytes(graph: Graph) -> int:
-    """Constants that the operators read."""
-    read = {index for operator in graph.operators for index in operator.inputs if index >= 0}
-    return sum(graph.tensor(index).bytes for index in read if graph.tensor(index).is_constant)
-
-
-def require_fit(boards: Sequence[str], format: str, model: bytes, memory: Memory) -> list[str]:
+def require_fit(
+    boards: Sequence[str], format: str, model: bytes, memory: Memory, *, flavor: Flavor = ""
+) -> list[str]:
     """Refuse a deployment that does not fit one of a project's boards.
 
     Args:
@@ -164,6 +109,7 @@ def require_fit(boards: Sequence[str], format: str, model: bytes, memory: Memory
         format: Of the deployment; only cpp and openmv run on such boards.
         model: The .tflite file.
         memory: Of compiled code.
+        flavor: Of the C++ library.
 
     Returns:
         What could not be checked, a sentence each.
@@ -179,7 +125,7 @@ def require_fit(boards: Sequence[str], format: str, model: bytes, memory: Memory
     except VerificationError as error:
         return [*notes, f"whether it fits was not checked: {error.message}"]
     for board in kinds:
-        fit = check_fit(sized, board, format, memory)
+        fit = check_fit(sized, board, format, memory, flavor=flavor)
         if fit is None:
             notes.append(f"{board.name} does not run OpenMV's firmware; nothing was checked for it")
         elif not fit.fits:
@@ -209,7 +155,13 @@ def refusal(fit: Fit) -> DoesNotFitError:
 
 
 def check_fit(
-    sized: Sized, board: BoardKind, format: str, memory: Memory, *, footprint: Footprint | None = None
+    sized: Sized,
+    board: BoardKind,
+    format: str,
+    memory: Memory,
+    *,
+    flavor: Flavor = "",
+    footprint: Footprint | None = None,
 ) -> Fit | None:
     """Compare a model with a board.
 
@@ -218,45 +170,62 @@ def check_fit(
         board: The board.
         format: cpp or openmv.
         memory: Of compiled code.
+        flavor: Of the C++ library.
         footprint: Of the compiled model, where it was measured; else its code counts as `CODE_BYTES`.
 
     Returns:
         None where deployments of that format do not run on the board.
     """
-    needs = _needs(sized, board, format, memory, footprint)
+    build = Build(format, memory, flavor)
+    if footprint is not None:
+        flash, ram = footprint.flash_bytes + footprint.library_bytes, footprint.ram_bytes + footprint.stack_bytes
+        code, stack = flash - sized.constant_bytes, ram - sized.arena_bytes(memory)
+        build = replace(build, code_bytes=code, stack_bytes=stack)
+    needs = _needs(sized, board, build)
     if needs is None:
         return None
-    fit = Fit(board, format, memory, needs)
+    fit = Fit(board, build, needs)
     return fit if fit.fits else replace(fit, would_fit=tuple(_would_fit(sized, fit)))
 
 
-def _needs(
-    sized: Sized, board: BoardKind, format: str, memory: Memory, footprint: Footprint | None = None
-) -> tuple[Need, ...] | None:
+def _needs(sized: Sized, board: BoardKind, build: Build) -> tuple[Need, ...] | None:
     """What the model takes of the board."""
-    if format == "openmv":
+    if build.format == "openmv":
         return _openmv_needs(sized, board.openmv) if board.openmv else None
-    if footprint is None:
-        ram, flash = sized.arena_bytes(memory) + STACK_BYTES, sized.constant_bytes + CODE_BYTES
-    else:
-        ram, flash = footprint.ram_bytes + footprint.stack_bytes, footprint.flash_bytes + footprint.library_bytes
+    ram, flash = sized.arena_bytes(build.memory) + build.stack_bytes, sized.constant_bytes + build.code_bytes
+    sdk_bytes = sized.sdk_bytes if build.flavor == "edge-impulse" else 0
+    what = "RAM, the SDK's features and scores in it" if sdk_bytes else "RAM"
+    ram += sdk_bytes
     if board.code_in_ram:
-        return (Need("RAM with code and weights in it", ram + flash, board.application_ram_bytes),)
-    return (
-        Need("RAM", ram, board.application_ram_bytes),
-        Need("flash", flash, board.application_flash_bytes),
-    )
+        what = f"{what}, code and weights too" if sdk_bytes else "RAM with code and weights in it"
+        return (Need(what, ram + flash, board.application_ram_bytes),)
+    return Need(what, ram, board.application_ram_bytes), Need("flash", flash, board.application_flash_bytes)
+
+
+def _room(needs: tuple[Need, ...] | None) -> bool:
+    """Whether everything has room, on a board where it runs."""
+    return needs is not None and all(need.excess_bytes <= 0 for need in needs)
 
 
 def _openmv_needs(sized: Sized, memory: OpenMvMemory) -> tuple[Need, ...]:
-    """What an OpenMV script takes: the file in heap or frame buffer, the arena in one piece of the heap."""
+    """What an OpenMV script takes, by the firmware that has the least room for it.
+
+    Up to 4.8.1 the script says where the file goes, and keeps 64 KiB of the heap free; 5.0.0 puts it into the heap
+    wherever it has a piece that holds it, and into the frame buffer else.
+    """
+    found = [_openmv_release_needs(sized, memory, heap_first=heap_first) for heap_first in (False, True)]
+    return max(found, key=lambda needs: max(need.excess_bytes for need in needs))
+
+
+def _openmv_release_needs(sized: Sized, memory: OpenMvMemory, *, heap_first: bool) -> tuple[Need, ...]:
+    """The file in heap or frame buffer, the arena in one piece of the heap."""
     blocks = list(memory.heap_blocks_bytes)
     script = next((number for number, size in enumerate(blocks) if size >= SCRIPT_BYTES), 0)
     blocks[script] -= SCRIPT_BYTES
-    if sized.file_bytes > sum(blocks) - HEAP_RESERVE_BYTES:
+    number = next((number for number, size in enumerate(blocks) if size >= sized.file_bytes), -1)
+    if number < 0 if heap_first else sized.file_bytes > sum(blocks) - HEAP_RESERVE_BYTES:
         room, place = memory.frame_buffer_bytes - sized.picture_bytes, "frame buffer beside a picture"
     else:
-        number = next((number for number, size in enumerate(blocks) if size >= sized.file_bytes), -1)
         room, place = max(blocks) if number < 0 else blocks[number], "heap"
         blocks[number] -= min(sized.file_bytes, blocks[number])
     return (
@@ -272,7 +241,7 @@ def _would_fit(sized: Sized, fit: Fit) -> Iterator[str]:
     else:
         yield from _other_memory(sized, fit)
     yield from _smaller_input(sized, fit)
-    yield _smaller_alpha(fit)
+    yield from _smaller_alpha(sized, fit)
     if fit.format == "openmv":
         yield from _other_boards(sized, fit)
 
@@ -280,18 +249,21 @@ def _would_fit(sized: Sized, fit: Fit) -> Iterator[str]:
 def _as_code(sized: Sized, board: BoardKind) -> Iterator[str]:
     """The compiled model in place of the interpreter."""
     for memory in MEMORY_MODES:
-        needs = _needs(sized, board, "cpp", memory) or ()
-        if all(need.excess_bytes <= 0 for need in needs):
+        needs = _needs(sized, board, Build("cpp", memory)) or ()
+        if _room(needs):
             yield f"a C++ library, --target cpp --memory {memory} ({', '.join(map(str, needs))})"
             return
 
 
 def _other_memory(sized: Sized, fit: Fit) -> Iterator[str]:
-    """The next modes of memory, which take less RAM."""
-    for memory in MEMORY_MODES[MEMORY_MODES.index(fit.memory) + 1 :]:
-        needs = _needs(sized, fit.board, fit.format, memory) or ()
-        if all(need.excess_bytes <= 0 for need in needs):
-            yield f"--memory {memory} ({needs[0]})"
+    """The next modes of memory, which take less RAM; Edge Impulse's SDK cannot pull rows."""
+    flavor = f" --flavor {fit.build.flavor}" if fit.build.flavor else ""
+    for memory in MEMORY_MODES[MEMORY_MODES.index(fit.build.memory) + 1 :]:
+        if flavor and memory == "streamed-input":
+            continue
+        needs = _needs(sized, fit.board, replace(fit.build, memory=memory)) or ()
+        if _room(needs):
+            yield f"--target cpp{flavor} --memory {memory} ({needs[0]})"
             return
 
 
@@ -307,30 +279,32 @@ def _smaller_input(sized: Sized, fit: Fit) -> Iterator[str]:
             smaller = sized.at(round(height * ratio), round(width * ratio))
         except (ValueError, VerificationError):
             return  # the network does not exist at that size, nor at smaller ones
-        needs = _needs(smaller, fit.board, fit.format, fit.memory) or ()
-        if all(need.excess_bytes <= 0 for need in needs):
+        needs = _needs(smaller, fit.board, fit.build) or ()
+        if _room(needs):
             yield f"an input of {round(width * ratio)}x{round(height * ratio)} ({', '.join(map(str, needs))})"
             return
 
 
-def _smaller_alpha(fit: Fit) -> str:
-    """How much narrower the network would have to be: RAM goes with alpha, weights go with its square."""
-    ratios = []
-    for need in fit.needs:
-        ratio = max(0.0, need.available_bytes / need.bytes)
-        goes_with_alpha = need.what == "RAM" or "arena" in need.what
-        ratios.append(ratio if goes_with_alpha else ratio**0.5)
-    return (
-        f"an alpha (channels) at most {int(min(ratios) * 100) / 100:.2f} times this network's, roughly estimated"
-    )
+def _smaller_alpha(sized: Sized, fit: Fit) -> Iterator[str]:
+    """The widest narrower network; computed by planning it, with channels that only nearly are that alpha's."""
+
+    def has_room(percent: int) -> bool:
+        return _room(_needs(sized.narrower(percent / 100), fit.board, fit.build))
+
+    fits, too_wide = 1, 100
+    try:
+        if not has_room(fits):
+            return  # what does not shrink with alpha is too much alone
+        while too_wide - fits > 1:
+            middle = (fits + too_wide) // 2
+            fits, too_wide = (middle, too_wide) if has_room(middle) else (fits, middle)
+    except (ValueError, VerificationError):
+        return  # its channels have other ties than a narrower network can keep
+    yield f"an alpha (channels) at most {fits / 100:.2f} times this network's, roughly estimated"
 
 
 def _other_boards(sized: Sized, fit: Fit) -> Iterator[str]:
     """Boards with the same firmware that have the room."""
-    found = []
-    for board in known_boards():
-        needs = _needs(sized, board, fit.format, fit.memory)
-        if needs is not None and all(need.excess_bytes <= 0 for need in needs):
-            found.append(board.name)
+    found = [board.name for board in known_boards() if _room(_needs(sized, board, fit.build))]
     if found:
         yield f"the same on {' or '.join(found)}"

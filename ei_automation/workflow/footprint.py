@@ -18,8 +18,9 @@ from ei_automation.schema.board import BoardKind, find_board, known_boards
 from ei_automation.schema.deployment import Memory
 from ei_automation.schema.metrics import ModelVariant
 from ei_automation.workflow.compile import read_model
-from ei_automation.workflow.fit import Fit, Sized, check_fit
+from ei_automation.workflow.fit import Fit, check_fit
 from ei_automation.workflow.project import Session
+from ei_automation.workflow.sized import Sized
 
 CompilerName = Literal["zig", "gcc"]
 ARM_GCC_HINT = "install arm-none-eabi-gcc (Debian: gcc-arm-none-eabi), or leave out --compiler"

@@ -57,6 +57,9 @@ def test_cores_are_those_that_can_be_measured() -> None:
         ("Nicla_Vision", "arduino-nicla-vision"),
         ("spresense", "sony-spresense"),
         ("Cortex-M4F 80MHz", "cortex-m4f-80mhz"),
+        ("Nano 33 BLE Sense Rev2", "arduino-nano-33-ble-sense"),
+        ("cam h7", "openmv-cam-h7"),
+        ("Cam H7 Plus", "openmv-cam-h7-plus"),
     ],
 )
 def test_names_may_be_written_as_people_do(name: str, board: str) -> None:

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ei_automation.compiler.toolchain import has_zig
 from ei_automation.deployment.recognise import recognise
 from ei_automation.errors import UsageError, VerificationError
 from ei_automation.files import sha256_bytes
 from ei_automation.schema.deployment import BuildRequest
 from ei_automation.studio_server import pretrained
 from ei_automation.testing import RunningStudio
+from tests.compiler.models import ModelBuilder
 from tests.inference.tiny_models import float_model, int8_model
 from tests.studio_server.trained import Caller, trained, trained_folder  # noqa: F401
 
@@ -133,6 +135,37 @@ def test_a_float_model_is_built_as_float_only(caller: Caller) -> None:
     pictures = "The target needs a model that takes pictures; this one is said to take other"
     assert set(disabled) == {"wasm", *(name for name in targets if name.startswith("runner-"))}
     assert set(disabled.values()) == {pictures}
+
+
+def uint8_model() -> bytes:
+    """Three scores of a picture, with weights of uint8, which LiteRT runs and no kernel of the compiler does."""
+    builder = ModelBuilder()
+    image = builder.tensor((1, 8, 8, 3), "uint8", (1 / 255, 0))
+    weights = builder.tensor((3, 8, 8, 3), "uint8", (0.01, 128), np.full((3, 8, 8, 3), 130, np.uint8))
+    bias = builder.tensor((3,), "int32", (0.01 / 255, 0), np.zeros(3, np.int32))
+    convolved = builder.tensor((1, 1, 1, 3), "uint8", (0.1, 0))
+    builder.operator("CONV_2D", [image, weights, bias], convolved, strideW=8, strideH=8)
+    shape = builder.tensor((2,), "int32", data=np.array([1, 3], np.int32))
+    logits = builder.tensor((1, 3), "uint8", (0.1, 0))
+    builder.operator("RESHAPE", [convolved, shape], logits, newShape=[1, 3])
+    scores = builder.tensor((1, 3), "uint8", (1 / 256, 0))
+    builder.operator("SOFTMAX", [logits], scores, beta=1.0)
+    return builder.finish(image, scores)
+
+
+def test_what_cannot_be_compiled_is_not_offered(caller: Caller) -> None:
+    caller.done(upload(caller, uint8_model()))
+    caller.post("{p}/pretrained-model/save", INFO)
+    targets = caller.get("{p}/deployment/targets")["targets"]
+    reasons = {item["format"]: item.get("reasonTargetDisabled", "") for item in targets}
+    assert (reasons["bundle"], reasons["openmv"]) == ("", "")
+    assert reasons["zip"] == "Edge Impulse's SDK cannot run a model whose input is uint8"
+    if has_zig():
+        assert "is uint8; int8 and float32 are supported" in reasons["wasm"]
+        assert reasons["runner-linux-x86_64"] == reasons["wasm"]
+    build = {"engine": "tflite", "modelType": "int8"}
+    log = caller.failed(caller.post("{p}/jobs/build-ondevice-model", build, type="zip"))
+    assert reasons["zip"] in log
 
 
 def test_a_model_of_no_pictures_becomes_code_without_the_image_block(caller: Caller) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ei_automation.cli.commands import deploy as command
+from ei_automation.compiler.toolchain import has_zig
 from ei_automation.schema.deployment import ARCHITECTURES, BuildRequest, artifact_stem, artifact_suffix
 from ei_automation.schema.metrics import VARIANTS
 from tests.deployment.test_edge_impulse import SDK_PATH, SDK_VARIABLE, made_up_sdk
@@ -126,6 +127,7 @@ def test_what_the_manifest_does_not_wish_is_built_with_flags(cli: Cli, copy: Pat
         (("--target", "cpp", "--memory", "heap"), "'heap' is not one of"),
         (("--target", "openmv", "--variant", "float32"), "holds the int8 model"),
         (("--target", "cpp", "--flavor", "edge-impulse", "--memory", "streamed-input"), "cannot pull rows"),
+        (("--target", "bundle", "--variant", "float32"), "has no variant to choose"),
         (("--target", "cpp", "--sdk", "."), "--sdk is for the C++ library of flavor edge-impulse"),
         (("--target", "cpp", "--backend", "studio"), "wishes no deployment 'cpp' with --backend studio"),
     ],
@@ -177,10 +179,42 @@ def test_what_does_not_fit_a_board_is_refused_before_it_is_built(cli: Cli, proje
     assert cli(*large) == 10
     assert "does not fit" in cli.err
     assert "Cortex-M4F 80 MHz" in cli.err
+    with_sdk = ("deploy", project, "--target", "cpp", "--variant", "float32", "--flavor", "edge-impulse")
+    assert cli(*with_sdk) == 10
+    assert "RAM, the SDK's features" in cli.err
+    assert "--memory streamed-input" not in cli.err
     assert not (project / "deployments").exists()
     assert cli(*large, "--skip-fit") == 0
     assert cli("deploy", project, "--target", "cpp") == 0
     assert set(records(project)) == {"ei-colours-cpp.zip", "ei-colours-cpp-planned-float32.zip"}
+
+
+def test_what_is_named_twice_is_recorded_once(cli: Cli, copy: Path) -> None:
+    wish(copy, CPP + CPP)
+    for arguments in (("--target", "cpp", "--target", "cpp"), ("--target", "wasm", "--target", "wasm"), ()):
+        if arguments[1:2] == ("wasm",) and not has_zig():
+            continue
+        assert cli("deploy", copy, *arguments, "--json") == 0
+        files = [record["file"] for record in cli.json()["deployments"]]
+        assert len(files) == len(set(files))
+        lock = json.loads((copy / "project.lock.json").read_text())
+        recorded = [record["file"] for record in lock["splits"]["main"]["deployments"]]
+        assert len(recorded) == len(set(recorded))
+
+
+def test_the_manifest_wishes_no_variant_of_a_bundle(cli: Cli, copy: Path) -> None:
+    wish(copy, '\n[[deployments]]\nformat = "bundle"\nvariant = "float32"\n')
+    assert cli("deploy", copy) == 2
+    assert "has no variant to choose" in cli.err
+
+
+def test_the_sdk_is_looked_for_before_anything_is_built(cli: Cli, copy: Path, tmp_path: Path) -> None:
+    lock = (copy / "project.lock.json").read_bytes()
+    assert cli("deploy", copy, "--target", "cpp", "--sdk", made_up_sdk(tmp_path / "sdk")) == 2
+    absent = ("--target", "cpp", "--flavor", "edge-impulse", "--sdk", tmp_path / "absent")
+    assert cli("deploy", copy, *absent) == 4
+    assert (copy / "project.lock.json").read_bytes() == lock
+    assert not list((copy / "deployments").glob("*cpp*"))
 
 
 def test_an_sdk_that_is_none_is_refused(cli: Cli, copy: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def deploy(
     session = open_project(project, backend)
     given = {key: value for key, value in flags.items() if value is not None}
     with OUTPUT.watching(), exclusive(session):
-        records = run(session, formats, flags=given, misfit="ignore" if skip_fit else "refuse")
+        records = run(session, formats, flags=given, misfit="ignore" if skip_fit else "refuse", sdk=sdk)
         reports = assemble_sdk(session, records, sdk) if sdk is not None else []
     if OUTPUT.json_mode:
         OUTPUT.document(
