@@ -13,8 +13,10 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -242,6 +244,13 @@ class CppDeploymentWish(_CompiledWish):
     streamed-input: a callback gives the image's rows too."""
     flavor: Flavor = ""
     """Empty: stand-alone. edge-impulse: as Edge Impulse's inferencing SDK compiles it, for run_classifier()."""
+
+    @field_validator("flavor")
+    @classmethod
+    def _sdk_gives_whole_images(cls, flavor: Flavor, info: ValidationInfo) -> Flavor:
+        if flavor and info.data.get("memory") == "streamed-input":
+            raise ValueError("the SDK gives whole images; use memory = streamed or planned")
+        return flavor
 
 
 class WasmDeploymentWish(_CompiledWish):

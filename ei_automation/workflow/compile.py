@@ -132,9 +132,11 @@ def read_labels(text: str) -> tuple[str, ...]:
         with storage_errors(path, "reading labels"):
             content = path.read_bytes()[:LONGEST_LABELS]
         try:
-            labels = content.decode().strip("\r\n").splitlines()
+            labels = content.decode("utf-8-sig").strip("\r\n").splitlines()
         except UnicodeDecodeError as error:
             raise UsageError(f"{path} is no UTF-8 text", hint="give a file with one label a line") from error
+    elif text and path.is_dir():
+        raise UsageError(f"{path} is a folder", hint="give a file with one label a line, or labels with commas")
     elif path.suffix == ".txt":
         raise NotFoundError(f"there is no labels file {path}", hint="check --labels")
     else:

@@ -116,6 +116,8 @@ def _unwished(session: Session, name: str, flags: Mapping[str, str]) -> BuildReq
         found = error.errors()[0]
         if found["type"] == SAME_BUNDLE:
             raise UsageError(found["msg"], hint="leave out --variant") from error
+        if found["type"] == "value_error":
+            raise UsageError(f"{name} cannot be built so", hint=str(found["ctx"]["error"])) from error
         raise _refusal(session, name, flags, str(found["loc"][-1])) from error
     if session.backend_name != "local":
         raise _refusal(session, name, flags, "format")

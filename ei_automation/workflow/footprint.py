@@ -148,6 +148,7 @@ def footprints(
     model: bytes,
     boards: Sequence[BoardKind],
     *,
+    title: str = "",
     memory: Memory = "streamed",
     compiler: CompilerName = "zig",
     with_opinions: bool = False,
@@ -158,6 +159,7 @@ def footprints(
     Args:
         model: A .tflite file.
         boards: Those that share a core are measured once.
+        title: Names the model in errors and results.
         memory: Of compiled code.
         compiler: zig's clang, or arm-none-eabi-gcc.
         with_opinions: Measure with other tools too, where they are installed.
@@ -168,7 +170,7 @@ def footprints(
         SettingsError: The extra, or the compiler that is named, is not installed; says how to install it.
         JobFailedError: The C compiler failed.
     """
-    compiled = compile_model(model, CompileOptions(memory=memory))
+    compiled = compile_model(model, CompileOptions(memory=memory, title=title))
     chosen = _compiler(compiler)
     sized = Sized.read(model)
     measured: dict[str, tuple[Footprint, Opinions | None]] = {}

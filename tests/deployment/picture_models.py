@@ -155,7 +155,7 @@ def model_input(model: PictureModel, pixels: NDArray[np.uint8]) -> NDArray[Any]:
     """
     red, green, blue = (pixels[..., channel].astype(np.int64) for channel in range(3))
     if model.input == STUDIO_INPUT:
-        luma = (19595 * red + 38469 * green + 7471 * blue) >> 16
+        luma = (299 * red + 587 * green + 114 * blue + 500) // 1000
         whole = luma[..., None] if model.shape[2] == 1 else pixels.astype(np.int64)
         return (whole - 128).astype(np.int8)
     real = pixels.astype(np.float32) / np.float32(255)

@@ -126,7 +126,7 @@ def test_what_the_manifest_does_not_wish_is_built_with_flags(cli: Cli, copy: Pat
         (("--target", "zip"), "wishes no deployment 'zip' with --backend local"),
         (("--target", "cpp", "--memory", "heap"), "'heap' is not one of"),
         (("--target", "openmv", "--variant", "float32"), "holds the int8 model"),
-        (("--target", "cpp", "--flavor", "edge-impulse", "--memory", "streamed-input"), "cannot pull rows"),
+        (("--target", "cpp", "--flavor", "edge-impulse", "--memory", "streamed-input"), "gives whole images"),
         (("--target", "bundle", "--variant", "float32"), "has no variant to choose"),
         (("--target", "cpp", "--sdk", "."), "--sdk is for the C++ library of flavor edge-impulse"),
         (("--target", "cpp", "--backend", "studio"), "wishes no deployment 'cpp' with --backend studio"),

@@ -63,10 +63,17 @@ def footprint(
     from ei_automation.workflow.footprint import choose_boards, footprints, model_of, project_model
 
     session = open_project(source) if (source / "project.toml").is_file() else None
-    chosen = choose_boards(boards, all_boards=all_boards, session=session)
     model = model_of(source) if session is None else project_model(session, variant)
+    chosen = choose_boards(boards, all_boards=all_boards, session=session)
+    title = source.stem if session is None else session.manifest.name
     found = footprints(
-        model, chosen, memory=memory, compiler=compiler, with_opinions=second_opinion, on_step=OUTPUT.talk
+        model,
+        chosen,
+        title=title,
+        memory=memory,
+        compiler=compiler,
+        with_opinions=second_opinion,
+        on_step=OUTPUT.talk,
     )
     if OUTPUT.json_mode:
         OUTPUT.document({"memory": memory, "footprints": [each.to_json() for each in found]})

@@ -1,4 +1,7 @@
-/* Pixels into the model's input, and its output into scores, as Edge Impulse's inferencing SDK computes both.
+/* Pixels into the model's input, and its output into scores, as the model was trained and tested.
+ *
+ * Edge Impulse's inferencing SDK cuts the luma of its int8 way off, and so darkens every gray pixel by one level; here
+ * it is rounded.
  *
  * impulse.h (generated) says what the tensors are. */
 #ifndef IMPULSE_VALUES_H
@@ -11,16 +14,16 @@
 
 #define IMPULSE_PIXELS (IMPULSE_WIDTH * IMPULSE_HEIGHT)
 
-/* The SDK's short way: a pixel minus 128 is the quantized value of pixel / 255. */
+/* The short way: a pixel minus 128 is the quantized value of pixel / 255. */
 #define IMPULSE_IS_PLAIN (IMPULSE_INPUT_SCALE == 0.003921568859368563f && IMPULSE_INPUT_ZERO_POINT == -128)
 
-/* ITU-R 601-2 luma. The SDK's short way has it in 16.16 fixed point, truncated: 0.299, 0.587 and 0.114 times 65536. */
+/* ITU-R 601-2 luma. */
 #define IMPULSE_RED 0.299f
 #define IMPULSE_GREEN 0.587f
 #define IMPULSE_BLUE 0.114f
 
-static inline int32_t impulse_fixed_luma(uint32_t red, uint32_t green, uint32_t blue) {
-    return (int32_t)((19595u * red + 38469u * green + 7471u * blue) >> 16);
+static inline int32_t impulse_whole_luma(uint32_t red, uint32_t green, uint32_t blue) {
+    return (int32_t)((299u * red + 587u * green + 114u * blue + 500u) / 1000u);
 }
 
 /* Value of a channel, 0..1, as the model's input. */
@@ -28,7 +31,7 @@ static inline model_input_t impulse_quantized(float value) {
 #if IMPULSE_INPUT_IS_FLOAT
     return value;
 #else
-    /* value is not negative, so that adding a half and cutting off rounds halves away from zero, as the SDK does. */
+    /* value is not negative, so that adding a half and cutting off rounds halves away from zero. */
     int32_t stored = (int32_t)((double)(value / IMPULSE_INPUT_SCALE) + 0.5) + IMPULSE_INPUT_ZERO_POINT;
     if (stored < IMPULSE_INPUT_LOWEST) {
         stored = IMPULSE_INPUT_LOWEST;
@@ -41,7 +44,7 @@ static inline model_input_t impulse_quantized(float value) {
 static inline void impulse_put_pixel(model_input_t *input, int32_t index, uint32_t red, uint32_t green, uint32_t blue) {
 #if IMPULSE_CHANNELS == 1
     if (!IMPULSE_INPUT_IS_FLOAT && IMPULSE_IS_PLAIN) {
-        input[index] = (model_input_t)(impulse_fixed_luma(red, green, blue) + IMPULSE_INPUT_ZERO_POINT);
+        input[index] = (model_input_t)(impulse_whole_luma(red, green, blue) + IMPULSE_INPUT_ZERO_POINT);
         return;
     }
     float luma = IMPULSE_RED * ((float)red / 255.0f) + IMPULSE_GREEN * ((float)green / 255.0f);
