@@ -40,8 +40,13 @@ UNIT_SCALE = 1 / 256
 """Output scale of SOFTMAX and LOGISTIC (activations.cc: SoftmaxPrepare, SigmoidPrepare)."""
 POOL_SCALE_TOLERANCE = 1e-6
 """How far apart a pool's scales may be (pooling.cc asserts it in debug builds, TFLite Micro refuses others)."""
+MOST_ROWS = 65_535
+"""Height of a tensor. Each row is a step of its own; no camera has more, and a few bytes of a file could ask for
+millions."""
 LARGEST_LEFT_SHIFT = 30
 """Of a requantization; beyond it the reference overflows before it multiplies."""
+TOO_HIGH = f"up to {MOST_ROWS:,} rows are supported"
+HEIGHT_HINT = "convert the model for a smaller image, or with the long axis as its width"
 CONVERT_HINT = "convert the model again with full integer quantization: int8 weights and activations, batch 1"
 
 
@@ -99,6 +104,8 @@ class _Check:
                 f"{where} has shape {tensor.shape}; its batch must be 1",
                 hint="fix the batch, e.g. keras.Input(batch_shape=(1, 96, 96, 3)), and convert it again",
             )
+        if tensor.rows.height > MOST_ROWS:
+            raise VerificationError(f"{where} has shape {tensor.shape}; {TOO_HIGH}", hint=HEIGHT_HINT)
 
     def order(self, operator: Operator) -> None:
         """Inputs are there before they are read, and nothing is written twice."""
@@ -156,6 +163,8 @@ class _Check:
         made = self.graph.tensor(operator.output)
         if len(made.shape) > 4 or (len(made.shape) > 2 and made.shape[0] != 1):
             self.refuse(operator, f"its output has shape {made.shape}; up to four axes and batch 1 are supported")
+        if made.rows.height > MOST_ROWS:
+            self.refuse(operator, f"its output has shape {made.shape}; {TOO_HIGH}", HEIGHT_HINT)
         try:
             found = output_shape(operator, {index: tensor.shape for index, tensor in self.graph.tensors.items()})
         except ValueError as error:

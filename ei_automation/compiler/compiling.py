@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ei_automation.compiler.bind import bind_graph
 from ei_automation.compiler.bind.calls import KernelCall
@@ -81,14 +81,16 @@ def compile_model(model: bytes, options: CompileOptions = DEFAULT_OPTIONS) -> Co
     if options.memory not in MEMORY_MODES:
         raise UsageError(f"no memory mode is called {options.memory!r}", hint=f"use {', '.join(MEMORY_MODES)}")
     check_name(options.name)
+    check_text("the title", options.title)
     title = options.title or options.name
-    graph = read_graph(model, title)
-    check(graph)
-    graph = fold(graph)
-    check_labels(options.labels, graph)
+    given = read_graph(model, title)
+    check(given)
+    check_labels(options.labels, given)
+    graph = fold(given)
     calls = bind_graph(graph)
     plan = plan_graph(graph, calls, options.memory)
-    request = EmitRequest(options.name, title, options.labels, graph, calls, plan)
+    described = _with_shapes_of(given, graph, options.memory)
+    request = EmitRequest(options.name, title, options.labels, described, calls, plan)
     files, constant_bytes = emit_files(request)
     return CompiledModel(options, graph, calls, plan, files, constant_bytes)
 
@@ -100,11 +102,23 @@ def plan_graph(graph: Graph, calls: tuple[KernelCall, ...], memory: Memory) -> M
     return plan_memory(calls, rows, model_input=graph.input, model_output=graph.output, memory=memory)
 
 
+def _with_shapes_of(given: Graph, folded: Graph, memory: Memory) -> Graph:
+    """The folded graph with the shapes that the file gives the model's input and output, for the header.
+
+    An input that is pulled keeps the shape in which its rows are asked for.
+    """
+    shapes = {folded.output: given.tensor(given.output).shape}
+    if memory != "streamed-input":
+        shapes[folded.input] = given.tensor(given.input).shape
+    ends = {index: replace(folded.tensor(index), shape=shape) for index, shape in shapes.items()}
+    return replace(folded, tensors={**folded.tensors, **ends})
+
+
 def check_labels(labels: tuple[str, ...], graph: Graph) -> None:
     """Refuse labels that do not fit the output: one a channel, or one less beside object detection's background.
 
     Raises:
-        UsageError: Their number, or a NUL character in one.
+        UsageError: Their number, or a character that C cannot hold.
     """
     output = graph.tensor(graph.output).rows
     is_map = output.height * output.width > 1
@@ -115,5 +129,21 @@ def check_labels(labels: tuple[str, ...], graph: Graph) -> None:
             f"{len(labels)} labels for a model whose output has {output.channels} channels",
             hint=f"give {wanted} labels, or none",
         )
-    if any("\0" in label for label in labels):
-        raise UsageError("a label holds a NUL character", hint="leave it out")
+    for label in labels:
+        check_text("a label", label)
+
+
+def check_text(what: str, text: str) -> None:
+    """Refuse text that no C string holds.
+
+    Args:
+        what: For the error, e.g. "a label".
+        text: Of a label or a title.
+
+    Raises:
+        UsageError: It holds a NUL character, or half of a surrogate pair, which has no UTF-8.
+    """
+    if "\0" in text:
+        raise UsageError(f"{what} holds a NUL character", hint="leave it out")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError(f"{what} is no valid text: {text!a} has no UTF-8", hint="write it again, as UTF-8")

@@ -176,7 +176,7 @@ def _write_target(graph: Graph, alias: Operator) -> Graph:
     if len(consumers(graph, source.index)) > 1 or source.index == graph.output:
         return graph
     if source.index == graph.input:
-        if not consumers(graph, target.index):
+        if target.index == graph.output:
             return graph  # a model that only copies
         return replace(_without(graph, alias), input=target.index)
     maker = producer(graph, source.index)

@@ -8,7 +8,7 @@ negative.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ class Tensor:
         name: As in the file.
         shape: As in the file; image tensors are (1, height, width, channels).
         dtype: Element type.
-        quantization: None where the file has none (float32, shapes).
+        quantization: None where the file has none (shapes), and of float32, whatever the file says.
         data: The values of a constant, in `shape`; None for what is computed.
     """
 
@@ -299,7 +299,6 @@ class Graph:
     operators: tuple[Operator, ...]
     input: int
     output: int
-    metadata: Mapping[str, bytes] = field(default_factory=dict)
 
     def tensor(self, index: int) -> Tensor:
         """A tensor."""

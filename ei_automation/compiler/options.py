@@ -231,7 +231,7 @@ def _zero_of(tensor: Tensor) -> float:
 
 def _concat(raw: RawOperator) -> Options:
     view: Any = raw.view(schema.ConcatenationOptions)
-    return ConcatOptions(_axis(raw, view.Axis(), len(raw.output.shape)), raw.activation(view))
+    return ConcatOptions(_axis(raw, view.Axis(), len(raw.input(0).shape)), raw.activation(view))
 
 
 def _softmax(raw: RawOperator) -> Options:
@@ -275,7 +275,7 @@ def read_options(raw: RawOperator) -> Options:
     fewest, most = INPUTS.get(raw.kind, (1, 1))
     if not fewest <= len(raw.inputs) <= most:
         raw.refuse(f"it has {len(raw.inputs)} inputs")
-    for position in range(fewest):
+    for position in range(fewest if raw.kind in BIASED else max(fewest, len(raw.inputs))):
         raw.input(position)
     return READERS[raw.kind](raw)
 
@@ -298,6 +298,8 @@ INPUTS = {
     "EXPAND_DIMS": (2, 2),
 }
 """Fewest and most inputs; one where nothing is said."""
+BIASED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
+"""Kinds whose last input, the bias, may be left out (-1)."""
 READERS: dict[str, Callable[[RawOperator], Options]] = {
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _convolution,

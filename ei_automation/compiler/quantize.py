@@ -20,6 +20,14 @@ BIAS_SCALE_TOLERANCE = 0.02
 """How far a bias's scale may be from input scale x filter scale, in steps of the output (kernel_util.cc)."""
 
 
+LARGEST_LEFT_SHIFT = 30
+"""Of a requantization; beyond it the reference overflows before it multiplies."""
+
+
+class ScaleError(ValueError):
+    """Scales that are too far apart for the reference's arithmetic; the message is a sentence for people."""
+
+
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """A factor as a 31-bit integer and a shift: real = multiplier * 2**(shift - 31).
 
@@ -30,7 +38,12 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 
     Returns:
         Multiplier in 2**30..2**31 - 1 (or 0; negative for a negative factor), shift in -31..; left is positive.
+
+    Raises:
+        ScaleError: The factor is not finite.
     """
+    if not math.isfinite(real):
+        raise ScaleError("its output scale is too small for its input's: their quotient is no finite number")
     if real == 0:
         return 0, 0
     mantissa, shift = math.frexp(real)
@@ -38,6 +51,18 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     if fixed == 1 << 31:
         fixed, shift = fixed // 2, shift + 1
     return (0, 0) if shift < -31 else (fixed, shift)
+
+
+def rescale_factor(real: float) -> tuple[int, int]:
+    """`quantize_multiplier` of a factor between scales, by which the reference can multiply.
+
+    Raises:
+        ScaleError: The factor is not finite or needs a left shift of more than `LARGEST_LEFT_SHIFT`.
+    """
+    multiplier, shift = quantize_multiplier(real)
+    if shift > LARGEST_LEFT_SHIFT:
+        raise ScaleError(f"its output scale is too small for its input's: the factor between them is {real:.3g}")
+    return multiplier, shift
 
 
 def round_half_away(value: float) -> int:
@@ -72,12 +97,12 @@ def quantize_value(real: float, quantization: Quantization) -> int:
     """The integer of a real number, not clipped; the quotient is a float32, halves go away from zero.
 
     Raises:
-        ValueError: It is no 32-bit integer (TFLite refuses it too).
+        ScaleError: It is no 32-bit integer (TFLite refuses it too).
     """
     with np.errstate(all="ignore"):
         steps = np.float32(real) / np.float32(quantization.scale)
     if not abs(steps) < 2**31:
-        raise ValueError(f"{real} is not representable at a scale of {quantization.scale}")
+        raise ScaleError(f"{real} is not representable at a scale of {quantization.scale}")
     return quantization.zero_point + round_half_away(float(steps))
 
 

@@ -104,7 +104,6 @@ class _Reader:
             operators=operators,
             input=graph_input,
             output=graph_output,
-            metadata=self.metadata(),
         )
 
     def operator(self, place: int) -> Operator:
@@ -166,7 +165,9 @@ class _Reader:
         if prod(shape) * ITEM_BYTES[dtype] > LARGEST_TENSOR_BYTES:
             raise VerificationError(f"{where} has shape {shape}, which is too large", hint=DAMAGED_HINT)
         data = self.data(int(table.Buffer()), shape, dtype, where)
-        return Tensor(index, name, shape, dtype, self.quantization(table, where), data)
+        # Runtimes do not look at the scale that some converters leave on a float32 tensor.
+        quantization = None if dtype == "float32" else self.quantization(table, where)
+        return Tensor(index, name, shape, dtype, quantization, data)
 
     def shape(self, table: Any, where: str) -> tuple[int, ...]:
         """A tensor's shape. A free batch (-1 in the signature's first place) is run as what the shape says: 1."""
@@ -179,7 +180,10 @@ class _Reader:
         return shape
 
     def data(self, buffer: int, shape: tuple[int, ...], dtype: DType, where: str) -> np.ndarray[Any, Any] | None:
-        """A constant's values; None for what is computed (buffer 0 is the empty one)."""
+        """A constant's values; None for what is computed (buffer 0 is the empty one).
+
+        They are a view of the file: many tensors may share a buffer.
+        """
         if not 0 <= buffer < self.root.BuffersLength():
             raise VerificationError(f"{where} has buffer {buffer}, which is not there", hint=DAMAGED_HINT)
         table: Any = self.root.Buffers(buffer)
@@ -189,11 +193,12 @@ class _Reader:
             )
         if buffer == 0 or table.DataIsNone() or table.DataLength() == 0:
             return None
-        values = table.DataAsNumpy().tobytes()
+        values: np.ndarray[Any, Any] = table.DataAsNumpy()
         wanted = prod(shape) * ITEM_BYTES[dtype]
         if len(values) != wanted:
             raise VerificationError(f"{where} has {len(values)} bytes; {wanted} were expected", hint=DAMAGED_HINT)
-        return np.frombuffer(values, np.dtype(dtype).newbyteorder("<")).astype(dtype).reshape(shape)
+        stored = np.dtype(dtype).newbyteorder("<")
+        return values.view(stored).astype(dtype, copy=False).reshape(shape)
 
     def quantization(self, table: Any, where: str) -> Quantization | None:
         """A tensor's scales and zero points; None where it has none."""
@@ -207,15 +212,6 @@ class _Reader:
         if len(zero_points) != count or not all(0 < scale < np.inf for scale in scales):
             raise VerificationError(f"{where} has scales and zero points that cannot be", hint=DAMAGED_HINT)
         return Quantization(scales, zero_points, int(found.QuantizedDimension()))
-
-    def metadata(self) -> dict[str, bytes]:
-        """What the converter noted beside the model."""
-        found = {}
-        for position in range(min(self.root.MetadataLength(), self.root.BuffersLength())):
-            entry: Any = self.root.Metadata(position)
-            buffer: Any = self.root.Buffers(int(entry.Buffer()))
-            found[_text(entry.Name())] = b"" if buffer.DataIsNone() else buffer.DataAsNumpy().tobytes()
-        return found
 
 
 def _text(value: bytes | None) -> str:

@@ -72,10 +72,11 @@ def window_count(size: int, padding: int, *, window: int, stride: int, dilation:
 
 
 def _convolution(kind: str, options: ConvOptions, image: Shape, window: Shape) -> Shape:
-    channels = image[3] * options.multiplier if kind == "DEPTHWISE_CONV_2D" else image[3]
-    if window[3] != channels:
+    depthwise = kind == "DEPTHWISE_CONV_2D"
+    channels = image[3] * options.multiplier if depthwise else image[3]
+    if window[3] != channels or (depthwise and window[0] != 1):
         raise ValueError(f"a filter of shape {window} does not fit an input of shape {image}")
-    made = window[3] if kind == "DEPTHWISE_CONV_2D" else window[0]
+    made = window[3] if depthwise else window[0]
     height, width = _slide(
         image, options.padding, window[1:3], (options.stride_h, options.stride_w),
         (options.dilation_h, options.dilation_w),
@@ -121,14 +122,14 @@ def _mean(options: MeanOptions, source: Shape, stated: Shape) -> Shape:
 def _concatenation(axis: int, inputs: list[Shape]) -> Shape:
     first = inputs[0]
     others = {(*shape[:axis], *shape[axis + 1 :]) for shape in inputs}
-    if len(others) != 1 or any(len(shape) != len(first) for shape in inputs):
+    if len(others) != 1 or any(len(shape) != len(first) for shape in inputs) or axis >= len(first):
         raise ValueError(f"inputs of shapes {', '.join(map(str, inputs))} do not fit on axis {axis}")
     return (*first[:axis], sum(shape[axis] for shape in inputs), *first[axis + 1 :])
 
 
 def _fully_connected(source: Shape, weights: Shape, stated: Shape) -> Shape:
     units, depth = weights
-    if prod(source) % depth:
+    if not source or prod(source) % depth:
         raise ValueError(f"weights of shape {weights} do not fit an input of shape {source}")
     positions = prod(source) // depth
     # TFLite keeps the input's axes (keep_num_dims) or gives (positions, units).

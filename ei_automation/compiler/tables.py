@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ei_automation.compiler.graph import Quantization
-from ei_automation.compiler.quantize import INT8_RANGE, UINT8_RANGE, quantize_multiplier, round_half_away
+from ei_automation.compiler.quantize import (
+    INT8_RANGE,
+    UINT8_RANGE,
+    ScaleError,
+    quantize_multiplier,
+    quantize_value,
+    rescale_factor,
+    round_half_away,
+)
 
 Table = NDArray[np.int8]
 VALUES = range(INT8_RANGE[0], INT8_RANGE[1] + 1)
@@ -90,8 +98,11 @@ def requantize_table(
         target: Of the output.
         from_unsigned: The input's bytes are uint8; the table is found by the same bytes as int8.
         to_unsigned: The output's bytes are uint8.
+
+    Raises:
+        ScaleError: The scales are too far apart.
     """
-    multiplier, shift = quantize_multiplier(source.scale / target.scale)
+    multiplier, shift = rescale_factor(source.scale / target.scale)
     low, high = UINT8_RANGE if to_unsigned else INT8_RANGE
     results = []
     for value in VALUES:
@@ -104,13 +115,15 @@ def relu_table(source: Quantization, target: Quantization, *, ceiling: float | N
     """RELU, or RELU6 with ceiling 6 (`QuantizedReluX` of activations.cc).
 
     The quotient of the scales is a float32 there.
+
+    Raises:
+        ScaleError: The scales are too far apart, or the ceiling is no integer at the output's.
     """
-    multiplier, shift = quantize_multiplier(float(np.float32(source.scale) / np.float32(target.scale)))
+    multiplier, shift = rescale_factor(_quotient(np.float32(source.scale), target))
     low = max(INT8_RANGE[0], target.zero_point)
     high = INT8_RANGE[1]
     if ceiling is not None:
-        steps = float(np.float32(ceiling) / np.float32(target.scale))
-        high = min(high, target.zero_point + round_half_away(steps))
+        high = min(high, quantize_value(ceiling, target))
     results = (multiply(value - source.zero_point, multiplier, shift) + target.zero_point for value in VALUES)
     return _table([min(max(result, low), high) for result in results])
 
@@ -125,16 +138,23 @@ def logistic_table(source: Quantization, target: Quantization) -> Table:
     inverse = np.float32(1) / np.float32(target.scale)
     results = []
     for value in VALUES:
-        real = np.float32(source.scale) * np.float32(value - source.zero_point)
+        with np.errstate(over="ignore"):
+            real = np.float32(source.scale) * np.float32(value - source.zero_point)
         share = np.float32(1) / (np.float32(1) + exp_float32(-float(real)))
         results.append(_clip(round_half_away(float(share * inverse)) + target.zero_point))
     return _table(results)
 
 
 def hard_swish_table(source: Quantization, target: Quantization) -> Table:
-    """HARD_SWISH: x * relu6(x + 3) / 6 in 16-bit fixed point (`HardSwish` of reference/hard_swish.h)."""
+    """HARD_SWISH: x * relu6(x + 3) / 6 in 16-bit fixed point (`HardSwish` of reference/hard_swish.h).
+
+    Raises:
+        ScaleError: The input's scale is 128 times the output's or more, which TFLite refuses too.
+    """
     fine = np.float32(1 / 128) * np.float32(source.scale)
-    out_multiplier, out_shift = _multiplier16(float(fine / np.float32(target.scale)))
+    out_multiplier, out_shift = _multiplier16(_quotient(fine, target))
+    if out_shift > 0:
+        raise ScaleError(f"its input scale {source.scale} is 128 times its output scale {target.scale} or more")
     relu_multiplier, relu_shift = _multiplier16(float(fine / np.float32(3 / 32768)))
     results = []
     for value in VALUES:
@@ -151,6 +171,12 @@ def hard_swish_table(source: Quantization, target: Quantization) -> Table:
         product = _high_product16(share, scaled)
         results.append(_clip(_wrap16(rounding_divide(product, -out_shift) + target.zero_point)))
     return _table(results)
+
+
+def _quotient(scale: np.float32, target: Quantization) -> float:
+    """What of the output's scale another one is, a float32; infinite where that is too large for one."""
+    with np.errstate(over="ignore"):
+        return float(scale / np.float32(target.scale))
 
 
 def _multiplier16(factor: float) -> tuple[int, int]:

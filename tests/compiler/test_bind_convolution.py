@@ -103,7 +103,7 @@ def test_groups_are_refused() -> None:
 
 
 def test_a_stride_beyond_the_kernels_numbers_is_refused() -> None:
-    with pytest.raises(VerificationError, match="too large for the kernel"):
+    with pytest.raises(VerificationError, match="its stride_h of 300 is too large for the kernel"):
         call("CONV_2D", (1, 300, 4, 4), (4, 1, 1, 4), (1, 1, 4, 4), strideH=300, strideW=1)
 
 
@@ -171,3 +171,27 @@ def test_a_dead_channel_costs_nothing() -> None:
         7,
         bytes([7, 0, 7, 0] * 2),
     )
+
+
+@pytest.mark.parametrize(
+    ("member", "kind", "shapes"),
+    [
+        ("in_width", "CONV_2D", ((1, 2, 40000, 1), (2, 1, 1, 1), (1, 2, 20000, 2))),
+        ("in_height", "CONV_2D", ((1, 40000, 2, 1), (2, 1, 1, 1), (1, 40000, 1, 2))),
+        ("in_channels", "CONV_2D", ((1, 2, 2, 40000), (2, 1, 1, 40000), (1, 2, 1, 2))),
+        ("out_channels", "CONV_2D", ((1, 2, 2, 1), (40000, 1, 1, 1), (1, 2, 1, 40000))),
+        ("in_width", "FULLY_CONNECTED", ((40000, 2), (3, 2), (40000, 3))),
+        ("in_height", "DEPTHWISE_CONV_2D", ((1, 70000, 2, 1), (1, 3, 3, 1), (1, 70000, 1, 1))),
+        ("in_channels", "DEPTHWISE_CONV_2D", ((1, 2, 2, 40000), (1, 1, 1, 40000), (1, 2, 1, 40000))),
+        ("columns", "DEPTHWISE_CONV_2D", ((1, 2, 32767, 1), (1, 3, 3, 1), (1, 2, 16384, 1))),
+        ("multiple", "DEPTHWISE_CONV_2D", ((1, 2, 2, 1), (1, 1, 1, 40000), (1, 2, 1, 40000))),
+    ],
+)
+def test_images_beyond_the_kernels_numbers_are_refused(
+    member: str, kind: str, shapes: tuple[Shape, Shape, Shape]
+) -> None:
+    steps: dict[str, Any] = {} if kind == "FULLY_CONNECTED" else {"strideH": 1, "strideW": 2, "padding": 0}
+    with pytest.raises(
+        VerificationError, match=rf"its {member} of \d+ is too large for the kernel: 32767 at most"
+    ):
+        call(kind, *shapes, **steps)

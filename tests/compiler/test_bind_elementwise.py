@@ -234,9 +234,31 @@ def test_a_table_may_lie_on_its_input() -> None:
     assert [constant.bytes for constant in bound.constants] == [256]
 
 
-def test_logistic_of_another_scale_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("kind", "source", "target"),
+    [
+        ("RELU", 3e38, 1e-38),
+        ("RELU", 1e10, 1e-10),
+        ("RELU6", 1e-38, 1e-38),
+        ("HARD_SWISH", 3e38, 1e-38),
+        ("HARD_SWISH", 128 * 0.05, 0.05),
+        ("QUANTIZE", 1e10, 1e-10),
+    ],
+)
+def test_tables_between_scales_that_are_too_far_apart_are_refused(kind: str, source: float, target: float) -> None:
     build = ModelBuilder()
-    start, end = build.tensor(SHAPE, "int8", (0.1, 0)), build.tensor(SHAPE, "int8", (1 / 255, -128))
-    build.operator("LOGISTIC", [start], end)
-    with pytest.raises(VerificationError, match="1/256"):
+    start, end = build.tensor(SHAPE, "int8", (source, 0)), build.tensor(SHAPE, "int8", (target, 0))
+    build.operator(kind, [start], end)
+    with pytest.raises(VerificationError, match=rf"{kind} \(operator 0.*( scale|representable)") as caught:
         call(build.finish(start, end))
+    assert "representative data" in caught.value.hint
+
+
+@pytest.mark.parametrize("scales", [(1000.0, 1000.0, 1e-4), (1e30, 1e30, 1e-10)])
+def test_a_product_that_would_be_shifted_out_of_32_bits_is_refused(scales: tuple[float, float, float]) -> None:
+    with pytest.raises(VerificationError, match=r"MUL \(operator 1.*output scale is too small"):
+        call(two_values("MUL", scales=scales))
+
+
+def test_a_product_with_the_largest_shift() -> None:
+    assert members(call(two_values("MUL", scales=(1.0, 2.0**20, 2.0**-9))))["shift"] == 30

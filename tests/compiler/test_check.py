@@ -122,7 +122,36 @@ def pool(target: Any) -> bytes:
     return elementwise("MAX_POOL_2D", made=(1, 2, 2, 3), target=target, **sizes)
 
 
+def dense_on_a_scalar() -> bytes:
+    """One FULLY_CONNECTED on a value without axes."""
+    build = ModelBuilder()
+    first, last = build.tensor((1, 1), "int8", (0.1, 0)), build.tensor((1, 3), "int8", (0.1, 0))
+    scalar = build.tensor((), "int8", (0.1, 0))
+    build.operator("RESHAPE", [first], scalar)
+    build.operator("FULLY_CONNECTED", [scalar, build.tensor((3, 1), "int8", (0.01, 0), np.ones((3, 1))), -1], last)
+    return build.finish(first, last)
+
+
+def depthwise(filters: tuple[int, ...]) -> bytes:
+    """One DEPTHWISE_CONV_2D."""
+    build = ModelBuilder()
+    first, last = (build.tensor((1, 4, 4, 2), "int8", (0.1, 0)) for _ in range(2))
+    kernel = build.tensor(filters, "int8", (0.01, 0), np.ones(filters))
+    build.operator("DEPTHWISE_CONV_2D", [first, kernel, -1], last, **STEPS)
+    return build.finish(first, last)
+
+
+def reshaped_to(height: int) -> bytes:
+    """A RESHAPE to so many rows."""
+    build = ModelBuilder()
+    first, last = build.tensor((1, height), "int8", (0.1, 0)), build.tensor((1, height, 1, 1), "int8", (0.1, 0))
+    build.operator("RESHAPE", [first], last)
+    return build.finish(first, last)
+
+
 GOOD: dict[str, Callable[[], bytes]] = {
+    "depthwise without a bias": lambda: depthwise((1, 1, 1, 2)),
+    "as many rows as can be": lambda: reshaped_to(65_535),
     "int8": lambda: elementwise("RELU"),
     "float32": lambda: elementwise("RELU", dtype="float32"),
     "per tensor": convolution,
@@ -154,6 +183,10 @@ def test_what_is_supported_passes(name: str) -> None:
 
 
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
+    "dense on a scalar": (dense_on_a_scalar, r"do not fit an input of shape \(\)"),
+    "two depthwise filters": (lambda: depthwise((2, 1, 1, 2)), "does not fit"),
+    "an input of too many rows": (lambda: elementwise("RELU", (1, 1 << 26, 1, 1)), "up to 65,535 rows"),
+    "an output of too many rows": (lambda: reshaped_to(65_536), "up to 65,535 rows"),
     "batch": (lambda: elementwise("RELU", (2, 4, 4, 3)), "batch must be 1"),
     "rank": (lambda: elementwise("RELU", (1, 2, 2, 2, 2)), "up to four axes"),
     "shape": (lambda: elementwise("RELU", made=(1, 4, 4, 4)), r"makes \(1, 4, 4, 3\)"),

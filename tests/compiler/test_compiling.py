@@ -177,6 +177,68 @@ def test_a_classifier_needs_a_label_for_every_class() -> None:
         compile_model(model, CompileOptions(labels=("a", "b\0", "c")))
 
 
+@pytest.mark.parametrize("bad", ["\ud83c", "leaf \udfff"])
+def test_text_without_utf8_is_refused(bad: str) -> None:
+    with pytest.raises(UsageError, match=r"a label is no valid text: .*\\ud"):
+        compile_model(small(), CompileOptions(labels=(bad,) * channels(small())))
+    with pytest.raises(UsageError, match=r"the title is no valid text: .*\\ud"):
+        compile_model(small(), CompileOptions(title=bad))
+    compile_model(small(), CompileOptions(title="\N{LEAF FLUTTERING IN WIND}"))
+
+
+@pytest.mark.parametrize("memory", MEMORY_MODES)
+def test_the_ends_have_the_shapes_that_the_file_gives_them(
+    memory: Memory, host: CCompiler, tmp_path: Path
+) -> None:
+    build_ = ModelBuilder()
+    flat, image = build_.tensor((1, 32), "int8", HALF), build_.tensor((1, 4, 4, 2), "int8", HALF)
+    pooled, made = build_.tensor((1, 4, 4, 2), "int8", HALF), build_.tensor((1, 32), "int8", HALF)
+    build_.operator("RESHAPE", [flat], image, newShape=[1, 4, 4, 2])
+    sizes = {"filterHeight": 2, "filterWidth": 2, "strideH": 1, "strideW": 1, "padding": 0}
+    build_.operator("MAX_POOL_2D", [image], pooled, **sizes)
+    build_.operator("RESHAPE", [pooled], made, newShape=[1, 32])
+    model = build_.finish(flat, made)
+    labels = tuple(f"class {index}" for index in range(32))
+    header = text(compile_model(model, CompileOptions(memory=memory, labels=labels)), "model.h")
+    size = [int(re.findall(rf"_OUTPUT_{what} (\d+)", header)[0]) for what in ("HEIGHT", "WIDTH", "CHANNELS")]
+    assert size == [1, 1, 32]
+    # Rows are asked for one by one only where the input is pulled.
+    height = 4 if memory == "streamed-input" else 1
+    assert f"_INPUT_HEIGHT {height}\n" in header
+    with pytest.raises(UsageError, match="2 labels"):
+        compile_model(model, CompileOptions(memory=memory, labels=("a", "b")))
+    check_on_host(make_cases("ends", model, modes=(memory,)), host, tmp_path)
+
+
+def test_a_float32_pad_puts_zeros_whatever_scale_the_file_gives(host: CCompiler, tmp_path: Path) -> None:
+    build_ = ModelBuilder()
+    given = build_.tensor((1, 3, 4, 2), "float32", (0.5, 7))
+    made = build_.tensor((1, 5, 6, 2), "float32", (0.5, 7))
+    pairs = build_.tensor((4, 2), "int32", data=[[0, 0], [1, 1], [1, 1], [0, 0]])
+    build_.operator("PAD", [given, pairs], made)
+    check_on_host(make_cases("stray", build_.finish(given, made)), host, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["RESHAPE", "QUANTIZE"])
+def test_an_output_that_is_the_input_and_has_a_dead_reader(kind: str, host: CCompiler, tmp_path: Path) -> None:
+    build_ = ModelBuilder()
+    given = build_.tensor((1, 3, 4, 2), "int8", HALF)
+    made = build_.tensor((1, 4, 3, 2) if kind == "RESHAPE" else (1, 3, 4, 2), "int8", HALF)
+    unread = build_.tensor((1, 3, 2, 2) if kind == "RESHAPE" else (1, 2, 3, 2), "int8", HALF)
+    sizes = {"filterHeight": 2, "filterWidth": 2, "strideH": 1, "strideW": 1, "padding": 1}
+    build_.operator(kind, [given], made, **({"newShape": [1, 4, 3, 2]} if kind == "RESHAPE" else {}))
+    build_.operator("MAX_POOL_2D", [made], unread, **sizes)
+    check_on_host(make_cases(f"dead_{kind.lower()}", build_.finish(given, made)), host, tmp_path)
+
+
+def test_a_tall_image_is_planned_in_seconds() -> None:
+    model = Network((2000, 4, 3), (Conv(),) * 10).model()
+    start = time.process_time()
+    compiled = compile_model(model, CompileOptions(memory="planned"))
+    assert time.process_time() - start < 10  # 0.3 s on an idle machine
+    verify_plan(compiled.plan, compiled.calls)
+
+
 def test_a_memory_mode_that_is_none() -> None:
     with pytest.raises(UsageError, match="no memory mode"):
         compile_model(small(), CompileOptions(memory="fast"))  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ei_automation.compiler.bind.calls import Constant
+from ei_automation.compiler.compiling import compile_model
 from ei_automation.compiler.emit.blocks import LONGEST, Block, find_blocks
 from ei_automation.compiler.emit.kernels import kernel_headers
 from ei_automation.compiler.emit.parameters import ConstantPool
@@ -23,7 +25,12 @@ from ei_automation.compiler.emit.text import (
     number,
     packed,
 )
+from ei_automation.compiler.measure.cores import find_core
+from ei_automation.compiler.measure.footprint import measure
+from ei_automation.compiler.toolchain import CCompiler
 from ei_automation.errors import UsageError
+from tests.compiler.harness import C99, CXX17, check_on_host, make_cases
+from tests.compiler.net import Net
 
 
 def unescaped(literal: str) -> bytes:
@@ -176,3 +183,39 @@ def test_names_that_cannot(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_name(name)
     assert "choose a name" in caught.value.hint
+
+
+def with_infinities() -> bytes:
+    """A border of minus infinity around a float32 image, and around that one of no number."""
+    net = Net(0)
+    image = net.value((1, 4, 6, 3), "float32")
+    value = image
+    for border in (-np.inf, np.nan):
+        _, height, width, channels = value.shape
+        wider, filled = (
+            net.like(value, (1, height + 2, width + 2, channels)),
+            net.value((), "float32", data=border),
+        )
+        sides = net.integers([(0, 0), (1, 1), (1, 1), (0, 0)])
+        value = net.apply("PADV2", [value, sides, filled], wider)
+    return net.build.finish(image.index, value.index)
+
+
+@pytest.mark.parametrize("language", [C99, CXX17])
+@pytest.mark.parametrize("position", [0, 1])
+def test_infinities_compile_without_a_warning(
+    language: tuple[str, ...], position: int, installed_compilers: list[CCompiler], tmp_path: Path
+) -> None:
+    if position >= len(installed_compilers):
+        pytest.skip(f"of gcc and clang only {installed_compilers[0].name} is installed")
+    cases = make_cases("border", with_infinities(), modes=["planned"])
+    check_on_host(cases, installed_compilers[position], tmp_path, (*language, "-O1"))
+
+
+def test_infinities_need_no_library(board_compiler: CCompiler) -> None:
+    """zig brings no math.h for bare metal."""
+    found = measure(compile_model(with_infinities()), find_core("cortex-m4"), compiler=board_compiler)
+    values = np.frombuffer(found.output, np.float32).reshape(8, 10, 3)
+    assert np.isnan(values[0]).all()
+    assert np.isneginf(values[1, 1:-1]).all()
+    assert np.isfinite(values[2:-2, 2:-2]).all()

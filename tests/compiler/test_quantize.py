@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from ei_automation.compiler.graph import Quantization
 from ei_automation.compiler.quantize import (
+    ScaleError,
     accumulator_range,
     activation_range,
     bias_scale_matches,
     channel_multipliers,
     quantize_multiplier,
     quantize_value,
+    rescale_factor,
     round_half_away,
 )
 
@@ -76,6 +78,18 @@ def test_a_multiplier_is_the_nearest_of_31_bits(real: float) -> None:
 )
 def test_multipliers_at_the_edges(real: float, expected: tuple[int, int]) -> None:
     assert quantize_multiplier(real) == expected
+
+
+@pytest.mark.parametrize("real", [float("inf"), float("-inf"), float("nan")])
+def test_what_is_no_number_has_no_multiplier(real: float) -> None:
+    with pytest.raises(ScaleError, match="no finite number"):
+        quantize_multiplier(real)
+
+
+def test_a_factor_between_scales_has_a_largest_shift() -> None:
+    assert rescale_factor(2.0**29) == (1 << 30, 30)
+    with pytest.raises(ScaleError, match=r"the factor between them is 1\.07e\+09"):
+        rescale_factor(2.0**30)
 
 
 @given(st.integers(-(2**20), 2**20))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,67 @@ def test_a_free_batch_is_run_as_one() -> None:
     build.graph.tensors[first].shapeSignature = [-1, 4]
     build.operator("RELU", [first], last)
     assert read_graph(build.finish(first, last)).tensor(first).shape == (1, 4)
+
+
+def test_tensors_that_share_a_buffer_share_its_memory() -> None:
+    build = ModelBuilder()
+    at, shared = (
+        build.tensor((1, 1 << 16), "float32"),
+        build.tensor((1, 1 << 16), "float32", data=np.ones(1 << 16)),
+    )
+    first = at
+    for _ in range(200):
+        constant, last = build.tensor((1, 1 << 16), "float32"), build.tensor((1, 1 << 16), "float32")
+        build.graph.tensors[constant].buffer = build.graph.tensors[shared].buffer
+        build.operator("ADD", [at, constant], last)
+        at = last
+    model = build.finish(first, at)
+    tracemalloc.start()
+    graph = read_graph(model)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 << 20  # each a copy, they would be 50 MB
+    values = graph.constant(graph.operators[199], 1)
+    assert values is not None
+    assert values.dtype == np.float32
+    assert np.all(values == 1)
+
+
+def left_out(*places: int) -> bytes:
+    """A CONCATENATION of the input with itself, with inputs that are not there."""
+    build = ModelBuilder()
+    first, last = build.tensor((1, 4), "int8", (0.1, 0)), build.tensor((1, 8), "int8", (0.1, 0))
+    build.operator("CONCATENATION", [-1 if place in places else first for place in range(3)], last, axis=1)
+    return build.finish(first, last)
+
+
+def flat_beside_flat() -> bytes:
+    """Inputs of rank 2, joined on an axis that only the output has."""
+    build = ModelBuilder()
+    first, last = build.tensor((1, 4), "int8", (0.1, 0)), build.tensor((1, 1, 4, 2), "int8", (0.1, 0))
+    build.operator("CONCATENATION", [first, first], last, axis=3)
+    return build.finish(first, last)
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: left_out(1), "input 1 is missing"),
+        (lambda: left_out(2), "input 2 is missing"),
+        (flat_beside_flat, "axis 3 does not exist"),
+    ],
+)
+def test_inputs_that_are_not_there_are_refused(make: Callable[[], bytes], problem: str) -> None:
+    with pytest.raises(VerificationError, match=f"CONCATENATION.*{problem}"):
+        read_graph(make())
+
+
+def test_a_float32_tensor_has_no_scale() -> None:
+    build = ModelBuilder()
+    first, last = build.tensor((1, 4), "float32", (0.5, 3)), build.tensor((1, 4), "float32", (0.5, 3))
+    build.operator("RELU", [first], last)
+    graph = read_graph(build.finish(first, last))
+    assert [graph.tensor(index).quantization for index in (first, last)] == [None, None]
 
 
 def test_names_cannot_write_on_a_terminal() -> None:

@@ -8,6 +8,7 @@ from ei_automation.compiler.bind.calls import KernelCall
 from ei_automation.compiler.bind.convolution import bind_conv_2d, bind_depthwise_conv_2d, bind_fully_connected
 from ei_automation.compiler.bind.elementwise import bind_add, bind_dequantize, bind_mul, bind_quantize, bind_table
 from ei_automation.compiler.bind.floats import bind_float
+from ei_automation.compiler.bind.operands import refuse_what_a_struct_cannot_hold
 from ei_automation.compiler.bind.reshape import bind_reshape
 from ei_automation.compiler.bind.resize import bind_resize_bilinear, bind_resize_nearest_neighbor
 from ei_automation.compiler.bind.softmax import bind_softmax
@@ -65,7 +66,7 @@ def bind_operator(graph: Graph, operator: Operator) -> KernelCall:
     """The call that computes one operator.
 
     Raises:
-        VerificationError: It has no kernel for its operands.
+        VerificationError: It has no kernel for its operands, or one whose struct cannot hold its numbers.
     """
     kinds = ANY_TYPE | INT8
     if operator.kind not in kinds:
@@ -74,4 +75,6 @@ def bind_operator(graph: Graph, operator: Operator) -> KernelCall:
         )
     is_float = graph.tensor(operator.output).dtype == "float32"
     bind = bind_float if is_float and operator.kind in INT8 else kinds[operator.kind]
-    return bind(graph, operator)
+    call = bind(graph, operator)
+    refuse_what_a_struct_cannot_hold(graph, call)
+    return call

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ei_automation.compiler.graph import Operator
@@ -49,10 +50,20 @@ class Field:
     Attributes:
         name: As in the C struct; written as a comment beside the value.
         value: An integer, a float32, a constant (its address), or None (a null pointer).
+        c_type: Of an integer, as in the C struct; `bind_operator` refuses what it does not hold.
     """
 
     name: str
     value: int | float | Constant | None
+    c_type: CType = "int32_t"
+
+    @property
+    def limits(self) -> tuple[int, int] | None:
+        """Lowest and highest value of an integer; None for all others."""
+        if not isinstance(self.value, int | np.integer):
+            return None
+        found = np.iinfo(self.c_type.removesuffix("_t"))
+        return int(found.min), int(found.max)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ The reference rounds twice (to the high word, then to the power of two). `nn_fin
 same in four to six instructions where a channel's sums are small, whatever the input; most channels of real models
 are so. Some are not: batch normalisation over a dead channel leaves a weight scale near 0 and a bias near 2**30.
 Nearly all of these give one and the same byte for every input; they become channels of weight zero. What then
-remains goes the long way (`nn_finish_exact`).
+remains goes the long way (`nn_finish_long`).
 """
 
 from __future__ import annotations

@@ -34,7 +34,6 @@ BLOCK_CHANNELS = 4
 """Input channels that the depthwise kernel lays out together."""
 DEEPEST = 1 << 17
 """Products of two int8 that may not fit in 32 bits together."""
-UINT8_MAX, INT16_MAX = (1 << 8) - 1, (1 << 15) - 1
 AWAY = 128
 """What `nn_output.away` is where it is not 0."""
 ONE_TO_ONE = ConvOptions(1, 1, 1, 1, Padding(), "none")
@@ -81,7 +80,7 @@ def bind_depthwise_conv_2d(graph: Graph, operator: Operator) -> KernelCall:
         starts=Constant("starts", "int32_t", channels.starts, "biases and shifts"),
         multipliers=Constant("multipliers", "int32_t", channels.multipliers, "31 bits"),
     ) + _long_fields(channels) + fields(
-        in_height=source.rows.height, in_width=source.rows.width, in_channels=source.rows.channels,
+        "int16_t", in_height=source.rows.height, in_width=source.rows.width, in_channels=source.rows.channels,
         out_width=target.rows.width, multiple=outputs // source.rows.channels, columns=columns,
         before=before, inside=inside,
     ) + _window_fields(options, (height, width)) + _value_fields(graph, operator, channels, output)  # fmt: skip
@@ -132,10 +131,12 @@ def _conv_call(
     members = fields(
         stream=Constant("stream", "uint32_t", pack_stream(channels), "starts, weights and multipliers by twos"),
     ) + _long_fields(channels) + fields(
-        depth=depth, in_height=image.height, in_width=image.width, in_channels=image.channels,
+        depth=depth,
+    ) + fields(
+        "int16_t", in_height=image.height, in_width=image.width, in_channels=image.channels,
         out_height=made.height, out_width=made.width, out_channels=made.channels,
     ) + _window_fields(options, window) + _value_fields(graph, operator, channels, output) + fields(
-        direct=int(direct), lanes=lanes,
+        "uint8_t", direct=int(direct), lanes=lanes,
     )  # fmt: skip
     return KernelCall(
         operator, "nn_conv_s8.h", "nn_conv_s8", "nn_conv_s8_t", members, (source.index,), target.index,
@@ -171,7 +172,8 @@ def _dense_call(graph: Graph, operator: Operator, channels: Channels, output: Ou
         weights=Constant("weights", "uint32_t", pack_rows(channels.weights, rows.height), "by rows and twos"),
     ) + _long_fields(channels) + fields(
         row_bytes=rows.row_bytes, height=rows.height,
-        step=2 * output.zero_point + 1, low=output.low, high=output.high,
+    ) + fields("int16_t", step=2 * output.zero_point + 1) + fields(
+        "int8_t", low=output.low, high=output.high
     )  # fmt: skip
     return KernelCall(
         operator, "nn_fully_connected_s8.h", "nn_fully_connected_s8", "nn_fully_connected_s8_t", members,
@@ -185,25 +187,9 @@ def _filter(graph: Graph, operator: Operator) -> NDArray[np.int8]:
     values = graph.constant(operator, 1)
     if values is None:
         refuse(graph, operator, "its weights are computed", "only constant weights are supported")
-    if any(graph.tensor(operator.inputs[1]).q.zero_points):
-        refuse(
-            graph, operator, "its weights have a zero point", "convert the model again: int8 weights are symmetric"
-        )
     if values.size // graph.tensor(operator.output).rows.channels >= DEEPEST:
         refuse(graph, operator, f"its weights have shape {values.shape}: a sum of {DEEPEST} products may overflow")
-    _refuse_what_a_struct_cannot_hold(graph, operator, values.shape)
     return int8_array(values)
-
-
-def _refuse_what_a_struct_cannot_hold(graph: Graph, operator: Operator, shape: tuple[int, ...]) -> None:
-    """Kernels hold the window's numbers in 8 bits and the images' in 16."""
-    rows = [tensor.rows for tensor in tensors(graph, operator)]
-    window = [shape[1], shape[2]] if len(shape) == 4 else []
-    if isinstance(operator.options, ConvOptions):
-        options = operator.options
-        window += [options.stride_h, options.stride_w, options.dilation_h, options.dilation_w]
-    if max(window, default=0) > UINT8_MAX or any(max(row.width, row.channels) > INT16_MAX for row in rows[1:]):
-        refuse(graph, operator, f"a window of {window} or an output of {rows[1]} is too large for the kernel")
 
 
 def _channels(graph: Graph, operator: Operator, weights: NDArray[np.int8]) -> tuple[Channels, OutputRange]:
@@ -249,16 +235,16 @@ def _long_fields(channels: Channels) -> tuple[Field, ...]:
 def _window_fields(options: ConvOptions, size: tuple[int, int]) -> tuple[Field, ...]:
     """The sliding window."""
     return fields(
-        filter_h=size[0], filter_w=size[1], stride_h=options.stride_h, stride_w=options.stride_w,
+        "uint8_t", filter_h=size[0], filter_w=size[1], stride_h=options.stride_h, stride_w=options.stride_w,
         dilation_h=options.dilation_h, dilation_w=options.dilation_w,
-        top=options.padding.top, left=options.padding.left,
-    )  # fmt: skip
+    ) + fields("int16_t", top=options.padding.top, left=options.padding.left)  # fmt: skip
 
 
 def _value_fields(graph: Graph, operator: Operator, channels: Channels, output: OutputRange) -> tuple[Field, ...]:
     """Zero points, bounds and the way of rounding."""
     source, _ = tensors(graph, operator)
-    return fields(
-        step=2 * output.zero_point + 1, scale=channels.scale, away=AWAY if channels.away else 0,
-        in_zero=source.q.zero_point, low=output.low, high=output.high,
-    )  # fmt: skip
+    return (
+        fields("int16_t", step=2 * output.zero_point + 1)
+        + fields("uint8_t", scale=channels.scale, away=AWAY if channels.away else 0)
+        + fields("int8_t", in_zero=source.q.zero_point, low=output.low, high=output.high)
+    )

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from ei_automation.compiler.bind.calls import Constant, KernelCall, same_rows
 from ei_automation.compiler.bind.operands import (
+    SCALE_HINT,
     activation_limits,
+    factor_of,
     fields,
     fused,
     refuse,
@@ -16,7 +18,7 @@ from ei_automation.compiler.bind.operands import (
 )
 from ei_automation.compiler.bind.short_sums import LEFT_SHIFT, rounding_half, short_sum
 from ei_automation.compiler.graph import Graph, Operator
-from ei_automation.compiler.quantize import INT8_RANGE, UINT8_RANGE, quantize_multiplier
+from ei_automation.compiler.quantize import INT8_RANGE, UINT8_RANGE, ScaleError, quantize_multiplier
 from ei_automation.compiler.tables import TABLES, requantize_table
 
 
@@ -53,21 +55,18 @@ def bind_add(graph: Graph, operator: Operator) -> KernelCall:
     )  # fmt: skip
 
 
-bind_sub = bind_add
-
-
 def bind_mul(graph: Graph, operator: Operator) -> KernelCall:
     """MUL, int8.
 
     Raises:
-        VerificationError: Shapes that cannot be broadcast.
+        VerificationError: Shapes that cannot be broadcast, or scales that are too far apart.
     """
     operands = two_operands(graph, operator)
     first, second, target = operands.first.q, operands.second.q, graph.tensor(operator.output).q
     # The product and the quotient are float32 (`Prepare` of mul.cc); the order of the inputs does not matter.
     with np.errstate(all="ignore"):
         factor = np.float32(first.scale) * np.float32(second.scale) / np.float32(target.scale)
-    multiplier, shift = quantize_multiplier(float(factor))
+    multiplier, shift = factor_of(graph, operator, float(factor))
     low, high = activation_limits(graph, operator, fused(operator))
     function = "nn_mul_exact_s8" if rounding_half(shift, target.zero_point) is None else "nn_mul_s8"
     members = fields(
@@ -84,15 +83,14 @@ def bind_table(graph: Graph, operator: Operator) -> KernelCall:
     """LOGISTIC, RELU, RELU6, HARD_SWISH, int8: one table of 256 results.
 
     Raises:
-        VerificationError: Shapes that differ, or a quantization of the output that TFLite refuses too.
+        VerificationError: Shapes that differ, or scales that are too far apart.
     """
     source, target = same_shape_pair(graph, operator)
-    if operator.kind == "LOGISTIC" and (target.q.scale != 1 / 256):
-        refuse(graph, operator, f"its output scale is {target.q.scale}; TFLite computes it for 1/256 only")
-    return table_call(graph, operator, TABLES[operator.kind](source.q, target.q))
-
-
-bind_relu = bind_relu6 = bind_logistic = bind_hard_swish = bind_table
+    try:
+        results = TABLES[operator.kind](source.q, target.q)
+    except ScaleError as error:
+        refuse(graph, operator, str(error), SCALE_HINT)
+    return table_call(graph, operator, results)
 
 
 def table_call(graph: Graph, operator: Operator, results: NDArray[np.int8]) -> KernelCall:
@@ -116,7 +114,7 @@ def bind_quantize(graph: Graph, operator: Operator) -> KernelCall:
     """QUANTIZE: float32 to int8 or uint8, or one of these to another of them.
 
     Raises:
-        VerificationError: Other types.
+        VerificationError: Other types, or scales that are too far apart.
     """
     source, target = same_shape_pair(graph, operator)
     if source.dtype == "float32":
@@ -132,6 +130,7 @@ def bind_quantize(graph: Graph, operator: Operator) -> KernelCall:
     if not {source.dtype, target.dtype} <= {"int8", "uint8"}:
         refuse(graph, operator, f"from {source.dtype} to {target.dtype} is not supported")
     unsigned = (source.dtype == "uint8", target.dtype == "uint8")
+    factor_of(graph, operator, source.q.scale / target.q.scale)  # refuses
     return table_call(graph, operator, requantize_table(source.q, target.q, *unsigned))
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import numpy as np
 
-from ei_automation.compiler.bind.calls import Constant, CType, Field, RowRange, all_rows, same_rows
+from ei_automation.compiler.bind.calls import Constant, CType, Field, KernelCall, RowRange, all_rows, same_rows
 from ei_automation.compiler.graph import ITEM_BYTES, Activation, ActivationOptions, Graph, Operator, Tensor
-from ei_automation.compiler.quantize import activation_range
+from ei_automation.compiler.quantize import ScaleError, activation_range, rescale_factor
 from ei_automation.errors import VerificationError
+
+SCALE_HINT = "convert the model again, with a representative data set"
+"""What to do about scales that do not go together."""
 
 
 def refuse(graph: Graph, operator: Operator, problem: str, hint: str = "") -> NoReturn:
@@ -74,9 +77,43 @@ def float_limits(activation: Activation) -> tuple[float, float]:
     return limits[activation]
 
 
-def fields(**values: int | float | Constant | None) -> tuple[Field, ...]:
-    """The members of a struct, in their order."""
-    return tuple(Field(name, value) for name, value in values.items())
+def fields(c_type: CType = "int32_t", /, **values: int | float | Constant | None) -> tuple[Field, ...]:
+    """The members of a struct, in their order.
+
+    Args:
+        c_type: Of those that are integers.
+        values: Of each member, by its name in C.
+    """
+    return tuple(Field(name, value, c_type) for name, value in values.items())
+
+
+def refuse_what_a_struct_cannot_hold(graph: Graph, call: KernelCall) -> None:
+    """Refuse a call with a number that does not fit its member of the kernel's struct.
+
+    Raises:
+        VerificationError: Names the member, its value and its limits.
+    """
+    for field in call.fields:
+        if field.limits is None or field.limits[0] <= cast(int, field.value) <= field.limits[1]:
+            continue
+        bound = field.limits[cast(int, field.value) > 0]
+        refuse(
+            graph, call.operator,
+            f"its {field.name} of {field.value} is too large for the kernel: {bound} at most",
+            "use a smaller image, or fewer channels, or a smaller window",
+        )  # fmt: skip
+
+
+def factor_of(graph: Graph, operator: Operator, real: float) -> tuple[int, int]:
+    """Multiplier and shift between two scales (`rescale_factor`).
+
+    Raises:
+        VerificationError: The scales are too far apart.
+    """
+    try:
+        return rescale_factor(real)
+    except ScaleError as error:
+        refuse(graph, operator, str(error), SCALE_HINT)
 
 
 @dataclass(frozen=True, eq=False)

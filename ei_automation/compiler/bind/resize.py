@@ -16,6 +16,8 @@ from ei_automation.compiler.quantize import round_half_away
 BITS = 10
 """Fraction bits of positions in RESIZE_BILINEAR, int8 (`ResizeBilinearInteger`, reference/resize_bilinear.h)."""
 ONE = 1 << BITS
+LONGEST_SIDE = 1 << 15
+"""Of an input; its pixels' positions are int16."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,19 @@ def _axes(graph: Graph, operator: Operator) -> tuple[Tensor, Tensor, Axis, Axis]
         refuse(graph, operator, "its input and output are quantized differently")
     flags = (options.align_corners, options.half_pixel_centers)
     vertical = Axis(source.rows.height, target.rows.height, *flags)
-    return source, target, vertical, Axis(source.rows.width, target.rows.width, *flags)
+    horizontal = Axis(source.rows.width, target.rows.width, *flags)
+    _refuse_what_positions_cannot_hold(graph, operator, (vertical, horizontal))
+    return source, target, vertical, horizontal
+
+
+def _refuse_what_positions_cannot_hold(graph: Graph, operator: Operator, axes: tuple[Axis, Axis]) -> None:
+    """Positions are int16."""
+    for axis in axes:
+        if axis.size_in > LONGEST_SIDE:
+            refuse(
+                graph, operator, f"its input has a side of {axis.size_in} pixels; {LONGEST_SIDE} are supported",
+                "make the image smaller before it",
+            )  # fmt: skip
 
 
 def _positions(name: str, values: object, comment: str) -> Constant:
@@ -102,7 +116,7 @@ def bind_resize_nearest_neighbor(graph: Graph, operator: Operator) -> KernelCall
     """RESIZE_NEAREST_NEIGHBOR of any type: pixels are copied.
 
     Raises:
-        VerificationError: No images, or input and output are quantized differently.
+        VerificationError: No images, a side that is too long, or input and output are quantized differently.
     """
     source, target, vertical, horizontal = _axes(graph, operator)
     rows = vertical.nearest()
@@ -124,7 +138,7 @@ def bind_resize_bilinear(graph: Graph, operator: Operator) -> KernelCall:
     """RESIZE_BILINEAR, int8 or float32.
 
     Raises:
-        VerificationError: No images, or input and output are quantized differently.
+        VerificationError: No images, a side that is too long, or input and output are quantized differently.
     """
     source, target, vertical, horizontal = _axes(graph, operator)
     sizes = fields(width=source.rows.width, channels=source.rows.channels, width_out=target.rows.width)
@@ -138,12 +152,15 @@ def bind_resize_bilinear(graph: Graph, operator: Operator) -> KernelCall:
         )
         function, pairs = "nn_resize_bilinear_f32", [row[:2] for row in rows]
     else:
-        steps = vertical.integer()
+        steps, across = vertical.integer(), horizontal.integer()
+        if steps[-1][0] >= vertical.size_in or across[-1][0] >= horizontal.size_in:
+            refuse(
+                graph, operator, f"from {source.shape} to {target.shape} its rounded steps lead out of the input",
+                "TFLite reads other memory there; enlarge it less, or in several steps",
+            )  # fmt: skip
         members = sizes + fields(
             rows=_positions("rows", steps, "upper and lower input row of each output row, 1024ths of the lower"),
-            columns=_positions(
-                "columns", horizontal.integer(), "left, right, 1024ths of the right, of each pixel"
-            ),
+            columns=_positions("columns", across, "left, right, 1024ths of the right, of each pixel"),
         )
         function, pairs = "nn_resize_bilinear_s8", [step[:2] for step in steps]
     needs: tuple[RowRange, ...] = tuple((min(pair), max(pair) + 1) for pair in pairs)

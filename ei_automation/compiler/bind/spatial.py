@@ -7,9 +7,15 @@ from math import prod
 import numpy as np
 
 from ei_automation.compiler.bind.calls import Constant, Field, KernelCall, all_rows, same_rows, window_rows
-from ei_automation.compiler.bind.operands import activation_limits, fields, image_pair, item_bytes, refuse, tensors
-from ei_automation.compiler.bind.resize import bind_resize_bilinear, bind_resize_nearest_neighbor
-from ei_automation.compiler.bind.transposed import bind_transpose_conv
+from ei_automation.compiler.bind.operands import (
+    activation_limits,
+    factor_of,
+    fields,
+    image_pair,
+    item_bytes,
+    refuse,
+    tensors,
+)
 from ei_automation.compiler.graph import (
     ConcatOptions,
     Graph,
@@ -19,30 +25,15 @@ from ei_automation.compiler.graph import (
     PoolOptions,
     Tensor,
 )
-from ei_automation.compiler.quantize import quantize_multiplier
 
-__all__ = [
-    "bind_average_pool_2d",
-    "bind_concatenation",
-    "bind_max_pool_2d",
-    "bind_mean",
-    "bind_pad",
-    "bind_resize_bilinear",
-    "bind_resize_nearest_neighbor",
-    "bind_transpose_conv",
-]
+MEAN_VALUES = 1 << 23
+"""The sum of so many values less their zero point, 255 at most, leaves 32 bits."""
 
 
 def bind_pool(graph: Graph, operator: Operator) -> KernelCall:
-    """MAX_POOL_2D or AVERAGE_POOL_2D, int8.
-
-    Raises:
-        VerificationError: Input and output are quantized differently (TFLite refuses it too).
-    """
-    source, target = image_pair(graph, operator)
+    """MAX_POOL_2D or AVERAGE_POOL_2D, int8."""
+    source, _ = image_pair(graph, operator)
     assert isinstance(operator.options, PoolOptions)
-    if (source.q.scale, source.q.zero_point) != (target.q.scale, target.q.zero_point):
-        refuse(graph, operator, "its input and output are quantized differently")
     low, high = activation_limits(graph, operator, operator.options.activation)
     members = pool_struct(graph, operator) + fields(low=low, high=high)
     function = "nn_max_pool_s8" if operator.kind == "MAX_POOL_2D" else "nn_average_pool_s8"
@@ -50,9 +41,6 @@ def bind_pool(graph: Graph, operator: Operator) -> KernelCall:
         operator, "nn_pool_s8.h", function, "nn_pool_s8_t", members,
         (source.index,), operator.output, "rows", (pool_needs(graph, operator),),
     )  # fmt: skip
-
-
-bind_max_pool_2d = bind_average_pool_2d = bind_pool
 
 
 def pool_struct(graph: Graph, operator: Operator) -> tuple[Field, ...]:
@@ -124,11 +112,16 @@ def bind_mean(graph: Graph, operator: Operator) -> KernelCall:
     """MEAN over any axes, int8 (`QuantizedMeanOrSum` of reference/reduce.h, as of TFLite 2.20).
 
     Raises:
-        VerificationError: See `mean_struct`.
+        VerificationError: See `mean_struct`; or its sums may overflow, or its scales are too far apart.
     """
     source, target = tensors(graph, operator)
     count = mean_count(graph, operator)
-    multiplier, shift = quantize_multiplier(source.q.scale / target.q.scale)
+    if count >= MEAN_VALUES:
+        refuse(
+            graph, operator, f"it goes over {count} values; the sum of {MEAN_VALUES} may overflow",
+            "make the map smaller before it, e.g. with a pool",
+        )  # fmt: skip
+    multiplier, shift = factor_of(graph, operator, source.q.scale / target.q.scale)
     # The division goes into the multiplier, with as many bits more as the count has.
     more = min(count.bit_length() - 1, 32, 31 + shift)
     members = fields(
@@ -196,7 +189,7 @@ def bind_concatenation(graph: Graph, operator: Operator) -> KernelCall:
     """CONCATENATION of any type along any axis.
 
     Raises:
-        VerificationError: Constant inputs, inputs that are quantized differently, a fused activation.
+        VerificationError: Constant inputs, or inputs of another rank or type.
     """
     target = graph.tensor(operator.output)
     options = operator.options
@@ -226,13 +219,8 @@ def bind_concatenation(graph: Graph, operator: Operator) -> KernelCall:
 
 def _check_concat(graph: Graph, operator: Operator, parts: list[Tensor]) -> None:
     target = graph.tensor(operator.output)
-    assert isinstance(operator.options, ConcatOptions)
-    if operator.options.activation != "none":
-        refuse(graph, operator, f"a fused activation ({operator.options.activation}) is not supported")
     for part in parts:
         if part.is_constant:
             refuse(graph, operator, f"its input {part.name} is a constant", "join computed tensors only")
-        if part.dtype != "float32" and (part.q.scale, part.q.zero_point) != (target.q.scale, target.q.zero_point):
-            refuse(graph, operator, f"its input {part.name} is quantized differently than its output")
         if (len(part.shape), part.dtype) != (len(target.shape), target.dtype):
             refuse(graph, operator, f"its input {part.name} of shape {part.shape} does not fit")

@@ -17,7 +17,7 @@ class EmitRequest:
         name: C identifier that begins all names.
         title: Its name for people.
         labels: Of the output's channels; may be empty.
-        graph: Folded.
+        graph: Folded; its ends have the shapes of the file.
         calls: Of its operators.
         plan: Of these calls.
     """

@@ -14,6 +14,18 @@ from ei_automation.compiler.memory.plan import PULL
 ARENA_ALIGNMENT = 16
 """Bytes. Compilers take a static array of this size to be aligned so, and use it."""
 
+NOT_FINITE = (
+    "#if !defined(INFINITY) && (defined(__GNUC__) || defined(__clang__))",
+    "#define INFINITY __builtin_inff() /* bare metal may have no math.h */",
+    '#define NAN __builtin_nanf("")',
+    "#elif !defined(INFINITY)",
+    "#include <math.h>",
+    "#endif",
+    "",
+)
+"""Where constants are infinite or no numbers: what math.h calls them. An overflowing product would do too, but gcc
+warns of it."""
+
 
 def source_text(request: EmitRequest, pool: ConstantPool) -> str:
     """The source's text."""
@@ -31,8 +43,6 @@ def _lines(request: EmitRequest, pool: ConstantPool) -> Iterator[str]:
     yield f'#include "{name}.h"'
     yield ""
     yield "#include <stddef.h>"
-    if any(word in line for line in parameters for word in ("INFINITY", "NAN")):
-        yield "#include <math.h>"
     yield ""
     yield from (
         f'#include "{header}"' for header in sorted({"nn_types.h", *(call.header for call in request.calls)})
@@ -44,6 +54,8 @@ def _lines(request: EmitRequest, pool: ConstantPool) -> Iterator[str]:
     yield "#define ALIGNED(bytes)"
     yield "#endif"
     yield ""
+    if any(word in line for line in parameters for word in ("INFINITY", "NAN")):
+        yield from NOT_FINITE
     yield f"const char *const {name}_labels[] = {{"
     yield from packed([*map(c_string, request.labels), "NULL"])
     yield "};"

@@ -77,24 +77,26 @@ NN_KERNEL void nn_softmax_s8(const nn_softmax_s8_t *op, const nn_view *in, nn_vi
         int8_t *to = nn_row(&out, y, row_bytes);
         NN_ROLLED
         for (int32_t x = 0; x < op->pixels; ++x, from += channels, to += channels) {
-            int32_t largest = from[0], sum = 0, zeros = 0, scale; /* sum: Q12.19 */
+            int32_t largest = from[0], right = 12 + 31 - 8, scale;
+            uint32_t sum = 0; /* Q12.19; the compiler has refused channels enough to overflow it */
             NN_ROLLED
             for (int32_t c = 1; c < channels; ++c) {
                 largest = from[c] > largest ? from[c] : largest;
             }
             NN_ROLLED
             for (int32_t c = 0; c < channels; ++c) {
-                sum += (int32_t)(((uint32_t)nn_softmax_power(op, from[c] - largest) + (1u << 11)) >> 12);
+                sum += ((uint32_t)nn_softmax_power(op, from[c] - largest) + (1u << 11)) >> 12;
             }
             NN_ROLLED
-            while ((((uint32_t)sum << zeros) & 0x80000000u) == 0) {
-                ++zeros;
+            for (; sum < 0x80000000u; sum <<= 1) {
+                --right;
             }
-            scale = nn_reciprocal((int32_t)(((uint32_t)sum << zeros) & 0x7fffffffu));
+            scale = nn_reciprocal((int32_t)(sum & 0x7fffffffu));
             NN_ROLLED
             for (int32_t c = 0; c < channels; ++c) {
                 const int32_t power = nn_softmax_power(op, from[c] - largest);
-                const int32_t value = nn_requantize(scale, power, zeros - (12 + 31 - 8)) + INT8_MIN;
+                /* Beyond a shift of 31 all are less than half a step. */
+                const int32_t value = (right > 31 ? 0 : nn_requantize(scale, power, -right)) + INT8_MIN;
                 to[c] = (int8_t)(value > INT8_MAX ? INT8_MAX : value);
             }
         }

@@ -12,6 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ei_automation.compiler.memory.lives import Lives
 
 ALIGNMENT = 4
@@ -22,51 +25,93 @@ ROUNDS = 40
 """Orders that a search tries at most, for each buffer that is hard to place."""
 MOVES = 12_000
 """Buffers that a search places at most."""
+MOST_RUNS = 64
+"""Runs of rows that are told apart in a buffer; one is usual, and each costs a search."""
 Interval = tuple[int, int]
+Numbers = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shape:
-    """A buffer as a stack of blocks of neighbouring rows that live at the same steps.
+    """A buffer as rows that lie somewhere and live for some time.
 
     Attributes:
         bytes: Size.
-        times: Bit t is set where a row of it is alive in step t - 1.
-        blocks: (first byte, the one after the last, steps).
+        row_bytes: Bytes of a row.
+        ring: Rows that it has room for.
+        written: int64, (rows,): the step that writes each, ascending.
+        read: int64, (rows,): the last step that reads it.
+        runs: Neighbouring rows (first, the one after the last) of which none dies before the one above it.
+        deaths: int64, (rows,): as `read`, but ascending inside each run.
     """
 
     bytes: int
-    times: int
-    blocks: tuple[tuple[int, int, int], ...]
+    row_bytes: int
+    ring: int
+    written: Numbers
+    read: Numbers
+    runs: tuple[tuple[int, int], ...]
+    deaths: Numbers
 
 
 def shape_of(lives: Lives) -> Shape:
-    """The blocks of a buffer."""
-    slots = [0] * lives.ring
-    for row, (written, read) in enumerate(zip(lives.written, lives.read, strict=True)):
-        slots[row % lives.ring] |= ((1 << (read - written + 1)) - 1) << (written + 1)
-    blocks: list[tuple[int, int, int]] = []
-    everything = 0
-    for slot, times in enumerate(slots):
-        everything |= times
-        begin = slot * lives.row_bytes
-        if blocks and blocks[-1][2] == times:
-            begin = blocks.pop()[0]
-        blocks.append((begin, (slot + 1) * lives.row_bytes, times))
-    return Shape(lives.bytes, everything, tuple(blocks))
+    """The rows of a buffer.
+
+    Where they die in too wild an order, each is taken to live as long as those above it; no kernel reads so.
+    """
+    written, read = np.asarray(lives.written, np.int64), np.asarray(lives.read, np.int64)
+    ends = [*(np.flatnonzero(np.diff(read) < 0) + 1).tolist(), len(read)]
+    deaths = read
+    if len(ends) > MOST_RUNS:
+        ends, deaths = [len(read)], np.maximum.accumulate(read)
+    runs = tuple(zip([0, *ends], ends, strict=False))
+    return Shape(lives.bytes, lives.row_bytes, lives.ring, written, read, runs, deaths)
 
 
 def forbidden_distances(one: Shape, other: Shape) -> list[Interval]:
-    """Open intervals of `offset of other - offset of one` at which living rows would meet; merged, in order."""
-    if not one.times & other.times:
+    """Open intervals of `offset of other - offset of one` at which living rows would meet; merged, in order.
+
+    The rows of a run that are alive at some time of a given row's life are neighbours, so what they forbid is one
+    interval: the work grows with the rows, and not with their square.
+    """
+    if one.written[0] > other.read.max() or other.written[0] > one.read.max():
         return []
-    meeting = sorted(
-        (first - other_last, last - other_first)
-        for first, last, times in one.blocks
-        for other_first, other_last, other_times in other.blocks
-        if times & other_times
+    if len(one.runs) < len(other.runs):
+        return [(-high, -low) for low, high in reversed(forbidden_distances(other, one))]
+    found = [_meeting(one, other, first, last) for first, last in other.runs]
+    return _joined(np.concatenate([begin for begin, _ in found]), np.concatenate([end for _, end in found]))
+
+
+def _meeting(one: Shape, other: Shape, first: int, last: int) -> tuple[Numbers, Numbers]:
+    """Begins and ends of the distances that a run of the other's rows forbids, not in order."""
+    low = first + np.searchsorted(other.deaths[first:last], one.written, "left")
+    high = first + np.searchsorted(other.written[first:last], one.read, "right")
+    meets = np.flatnonzero(low < high)
+    place = meets % one.ring * one.row_bytes
+    start, count = low[meets] % other.ring, (high - low)[meets]
+    everywhere = count >= other.ring
+    start, count = np.where(everywhere, 0, start), np.where(everywhere, other.ring, count)
+    # What goes over the ring's end goes on at its beginning.
+    beyond = start + count - other.ring
+    over = beyond > 0
+    begin = place - np.minimum(start + count, other.ring) * other.row_bytes
+    end = place + one.row_bytes - start * other.row_bytes
+    wrapped = place[over]
+    return (
+        np.concatenate((begin, wrapped - beyond[over] * other.row_bytes)),
+        np.concatenate((end, wrapped + one.row_bytes)),
     )
-    return _merged(meeting)
+
+
+def _joined(begins: Numbers, ends: Numbers) -> list[Interval]:
+    """Open intervals in any order as those that do not overlap, in order."""
+    if not len(begins):
+        return []
+    order = np.argsort(begins)
+    begins, reach = begins[order], np.maximum.accumulate(ends[order])
+    gaps = np.flatnonzero(begins[1:] >= reach[:-1])
+    firsts, lasts = [0, *(gaps + 1).tolist()], [*gaps.tolist(), len(begins) - 1]
+    return list(zip(begins[firsts].tolist(), reach[lasts].tolist(), strict=True))
 
 
 def place(buffers: Sequence[Lives], least: int) -> list[int]:
