@@ -23,6 +23,7 @@ from ei_automation.compiler.graph import (
 )
 from ei_automation.compiler.quantize import (
     INT8_RANGE,
+    LARGEST_LEFT_SHIFT,
     UINT8_RANGE,
     activation_range,
     bias_scale_matches,
@@ -43,8 +44,6 @@ POOL_SCALE_TOLERANCE = 1e-6
 MOST_ROWS = 65_535
 """Height of a tensor. Each row is a step of its own; no camera has more, and a few bytes of a file could ask for
 millions."""
-LARGEST_LEFT_SHIFT = 30
-"""Of a requantization; beyond it the reference overflows before it multiplies."""
 TOO_HIGH = f"up to {MOST_ROWS:,} rows are supported"
 HEIGHT_HINT = "convert the model for a smaller image, or with the long axis as its width"
 CONVERT_HINT = "convert the model again with full integer quantization: int8 weights and activations, batch 1"

@@ -82,7 +82,7 @@ def integer(value: int) -> str:
 
 
 def number(value: float) -> str:
-    """A float32 literal with the fewest digits that give the same value; INFINITY and NAN, which the source defines."""
+    """A float32 literal with the fewest digits that give the same value; or INFINITY, NAN (see source.py)."""
     single = np.float32(value)
     if math.isnan(single):
         return "NAN"
