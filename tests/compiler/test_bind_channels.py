@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ei_automation.compiler.bind.channels import LONG, SCALE, Channels, OutputRange, plan_channels, requantize
-from ei_automation.compiler.bind.dense_channels import plan_dense
+from ei_automation.compiler.bind.dense_channels import DOUBLE_BITS, plan_dense
 from ei_automation.compiler.bind.weight_layout import pack_pairs, pack_rows
 from ei_automation.compiler.quantize import accumulator_range
 
@@ -146,7 +148,10 @@ def dense(channels: Channels, total: int, output: OutputRange) -> int:
 def test_dense_sums_round_as_doubles_do(factor: float, zero_point: int, centre: int) -> None:
     output = OutputRange(zero_point, -128, 127)
     channels = plan_dense(np.ones((1, 1), np.int8), None, [factor], input_zero_point=0, output=output)
-    assert channels is not None
+    if channels is None:  # a simple ratio: some sums are halves but for the double's own rounding, some are not
+        ratio = Fraction(factor).limit_denominator(1 << 20)
+        assert 0 < abs(Fraction(factor) - ratio) < ratio / 2**DOUBLE_BITS
+        return
     middle = int((centre - 0.5) / factor)
     ends = [-(2**31), 2**31 - 1]
     for total in [*range(middle - 50, middle + 51), *range(-20, 21), *ends]:

@@ -60,9 +60,11 @@ def test_stratified_shares_and_order(samples: list[SplitItem], spec: Split, shuf
 
 @given(labelled(), SPECS, st.data())
 def test_adding_samples_never_moves_one(samples: list[SplitItem], spec: Split, data: st.DataObject) -> None:
-    kept = data.draw(st.lists(st.sampled_from(samples), unique=True))
-    counts = Counter(one.label for one in kept)
-    assume(len(counts) > 1 and min(counts.values()) > 1)
+    labels = sorted({one.label for one in samples})
+    kept = []
+    for label in data.draw(st.lists(st.sampled_from(labels), min_size=2, unique=True)):
+        members = [one for one in samples if one.label == label]
+        kept += data.draw(st.lists(st.sampled_from(members), min_size=2, unique=True))
     before = split(kept, spec)
     after = split(samples, spec, {one.sha256: before[one.name] for one in kept})
     assert {name: after[name] for name in before} == before
