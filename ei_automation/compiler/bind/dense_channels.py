@@ -48,8 +48,8 @@ def plan_dense(
         output: Of the output.
 
     Returns:
-        None where no integer multiplier gives the double's bytes: for a factor like 0.35, a simple ratio but for its
-        last bit, where some halves are halves in double and some are not. Calibrated scales do not make such.
+        None where no integer multiplier gives the double's bytes: for a factor like 0.35, a simple ratio but for
+        its last bit, where some halves are halves in double and some are not. Calibrated scales do not make such.
     """
     reach = _reach(weights, bias, input_zero_point)
     found = [_multiplier(factor, output, sums) for factor, sums in zip(factors, reach, strict=True)]
