@@ -52,6 +52,18 @@ def json_option(command: Command) -> Command:
     )(command)
 
 
+def memory_option(command: Command) -> Command:
+    """--memory: how compiled code keeps tensors."""
+    return click.option(
+        "--memory",
+        type=MEMORY,
+        default="streamed",
+        show_default=True,
+        help="planned: whole tensors. streamed: row by row, with much less RAM. "
+        "streamed-input: the image's rows too.",
+    )(command)
+
+
 def backend_option(command: Command) -> Command:
     """--backend: where it runs."""
     return click.option(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,16 +69,14 @@ def test_placed_rows_never_meet(given_buffers: list[Lives]) -> None:
             assert not meeting(given_buffers[other], lives, offset - offsets[other])
 
 
-def test_many_rows_take_no_more_time_than_their_number() -> None:
-    # 10 tensors of 20,000 rows: row against row they would be billions of pairs.
+@pytest.mark.timeout(60)  # row against row, these would be billions of pairs; else it takes a second
+def test_many_rows_are_placed_as_tightly_as_few() -> None:
     rows = range(20_000)
     chain = [
         buffer(4, [20_000 * layer + row for row in rows], [20_000 * (layer + 1) + row for row in rows])
         for layer in range(10)
     ]
-    began = time.process_time()
     offsets = place(chain, 4 * 20_001)
-    assert time.process_time() - began < 10
     assert arena_extent(offsets, [shape_of(each) for each in chain]) < 4 * 20_020
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from itertools import product
 
@@ -55,11 +54,9 @@ def test_an_output_that_is_read_again_has_a_plan_that_holds(calls: Calls) -> Non
 )
 def test_mobilenet_needs_no_more_than_was_reached(memory: Memory, most: int) -> None:
     calls = mobilenet()
-    start = time.perf_counter()
     made = plan(calls, memory)
     assert made.arena_bytes <= most
     assert made.live_bytes <= made.arena_bytes
-    assert time.perf_counter() - start < 5  # 0.2 s on an idle machine
 
 
 def test_the_output_of_a_kernel_slides_into_its_dead_input() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ei_automation.cli.options import MEMORY, json_option
+from ei_automation.cli.options import json_option, memory_option
 from ei_automation.cli.output import OUTPUT
 
 if TYPE_CHECKING:
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", "folder", type=click.Path(path_type=Path), required=True, help="Folder for the files."
 )
-@click.option(
-    "--memory",
-    type=MEMORY,
-    default="streamed",
-    show_default=True,
-    help="planned: whole tensors. streamed: row by row, with much less RAM. streamed-input: the image's rows too.",
-)
+@memory_option
 @click.option(
     "--name", default="model", show_default=True, help="Begins the names of files, functions and macros."
 )

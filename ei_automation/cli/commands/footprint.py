@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ei_automation.cli.options import MEMORY, json_option, open_project
+from ei_automation.cli.options import json_option, memory_option, open_project
 from ei_automation.cli.output import OUTPUT
 
 if TYPE_CHECKING:
@@ -23,13 +23,7 @@ COLUMNS = ("board", ">flash", ">RAM", ">stack", ">instructions", "time", "fits")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--board", "boards", multiple=True, help="Which board; may be repeated. Default: the project's.")
 @click.option("--all-boards", is_flag=True, help="All boards that are known.")
-@click.option(
-    "--memory",
-    type=MEMORY,
-    default="streamed",
-    show_default=True,
-    help="planned: whole tensors. streamed: row by row, with much less RAM. streamed-input: the image's rows too.",
-)
+@memory_option
 @click.option(
     "--compiler",
     type=click.Choice(["zig", "gcc"]),
