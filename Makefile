@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 P ?= projects/digits
 # Two at a time, a file's tests together: more would only fight over the cores that TensorFlow uses.
-PYTEST_PARALLEL ?= --numprocesses 2 --dist loadfile
+# A worker that native code ended is not replaced: the run fails then, and says in which test.
+PYTEST_PARALLEL ?= --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 .PHONY: help setup reproduce test test-slow check format bench clean
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import struct
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ei_automation.errors import StorageError
+
+MODEL_PARTS = {"operator codes": 6, "subgraphs": 8, "buffers": 12}
+"""Where a .tflite file's virtual table says where its parts are (TFLite schema.fbs, table Model), byte offsets."""
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -25,6 +29,28 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's content, lower-case hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def require_model_parts(model: bytes) -> None:
+    """Refuse a .tflite file that lacks a part: LiteRT's own check lets it pass, and then ends the whole process.
+
+    Raises:
+        ValueError: As LiteRT does for other damage: a part is missing, or the bytes are too few or no flatbuffer.
+    """
+    try:
+        (root,) = struct.unpack_from("<I", model)
+        (back,) = struct.unpack_from("<i", model, root)
+        table = memoryview(model)[max(root - back, 0) :]
+        (size,) = struct.unpack_from("<H", table)
+        missing = [
+            name
+            for name, slot in MODEL_PARTS.items()
+            if slot + 2 > size or struct.unpack_from("<H", table, slot) == (0,)
+        ]
+    except struct.error as error:
+        raise ValueError(f"the file is cut short or no .tflite file: {error}") from error
+    if missing:
+        raise ValueError(f"it has no {' and no '.join(missing)}")
 
 
 def canonical_json(value: Any) -> str:

@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from ei_automation.errors import VerificationError
+from ei_automation.files import require_model_parts
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def read_model_facts(model: bytes) -> ModelFacts:
         VerificationError: The bytes are no .tflite model, or one with several inputs or outputs.
     """
     try:
+        require_model_parts(model)
         interpreter = Interpreter(model_content=model, num_threads=1)
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     except (ValueError, RuntimeError) as error:

@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from ei_automation.errors import NotFoundError, VerificationError
-from ei_automation.files import storage_errors
+from ei_automation.files import require_model_parts, storage_errors
 
 Features = NDArray[np.float32]
 Scores = NDArray[np.float32]
@@ -86,6 +86,7 @@ def open_interpreter(model: bytes, *, keep_all_tensors: bool = False) -> Any:
     # A delegate computes whole stretches of the network and leaves no values in between.
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_all_tensors else OpResolverType.AUTO
     try:
+        require_model_parts(model)
         interpreter = Interpreter(
             model_content=model,
             num_threads=1,

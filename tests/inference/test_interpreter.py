@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,16 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_corrupt_model_is_refused(content: bytes) -> None:
     with pytest.raises(VerificationError, match="cannot be used"):
         Classifier(content)
+
+
+@pytest.mark.parametrize(("slot", "part"), [(6, "operator codes"), (8, "subgraphs"), (12, "buffers")])
+def test_a_model_without_a_part_is_refused_before_it_ends_the_process(slot: int, part: str) -> None:
+    content = bytearray(float_model(SHAPE, WEIGHTS))
+    (root,) = struct.unpack_from("<I", content)
+    table = root - struct.unpack_from("<i", content, root)[0]
+    struct.pack_into("<H", content, table + slot, 0)
+    with pytest.raises(VerificationError, match=f"has no {part}"):
+        Classifier(bytes(content))
 
 
 def test_features_of_another_impulse_are_refused() -> None:
