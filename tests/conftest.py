@@ -7,8 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.helpers import Cli, make_data, make_project
+
+# The same examples in every run: a failure is one that everybody can see again. To look for new ones:
+# `pytest --hypothesis-profile explore`.
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("steady")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
