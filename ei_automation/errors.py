@@ -15,7 +15,7 @@ EiautoError                     exit code
 ├── DoesNotFitError             10   a model takes more memory than a board has
 └── InterruptedRunError         130  Ctrl-C
 ```
-Exit code 1 is our own bug, with a traceback. 9 (device) belongs to a room to come.
+Exit code 1 is our own bug, with a traceback.
 """
 
 from __future__ import annotations
@@ -30,9 +30,13 @@ class EiautoError(Exception):
     Args:
         message: What happened and where, one sentence without a final full stop.
         hint: What to do next.
+
+    Attributes:
+        log_tail: The last lines of what was heard of it; shown above the error.
     """
 
     exit_code: ClassVar[int] = 1
+    log_tail: tuple[str, ...] = ()
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -137,6 +141,23 @@ class VerificationError(EiautoError):
     """A hash, a number or a state is not what the record says."""
 
     exit_code = 8
+
+
+class DeviceError(EiautoError):
+    """A board is not there, does not answer in time, was unplugged, or refused.
+
+    Args:
+        message: Which, and what it was asked for.
+        seen: The last bytes that came from it.
+        hint: What to try next; after an interrupted write also the state that the board is left in.
+    """
+
+    exit_code = 9
+
+    def __init__(self, message: str, *, seen: bytes = b"", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        if seen:
+            self.log_tail = (f"the last {len(seen)} bytes from the board: {ascii(seen)[2:-1]}",)
 
 
 class DoesNotFitError(EiautoError):

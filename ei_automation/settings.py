@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "EIAUTO_WEIGHTS": "pretrained weights file (.h5) to use instead of the registry's",
     "EIAUTO_LOCK_TIMEOUT_S": "seconds to wait for another run in the same project; default 600",
     "EIAUTO_JOB_DEADLINE_S": "seconds a job may take; default 86400",
+    "EIAUTO_PORT": "`flash`, `run`, `boards`: the board's serial port: path, glob, VID:PID, serial number or URL",
     "EIAUTO_CONFIG": "the config file, instead of the user's own",
     KEY_VARIABLE: "`studio serve`: a key of one's own for the local Studio's project, for tests",
 }
@@ -133,6 +134,7 @@ class Settings:
         weights: Pretrained weights file, or None for the registry's.
         lock_timeout_s: Seconds to wait for another run in the same project.
         job_deadline_s: Seconds a job may take.
+        port: The board's serial port, as `--port` takes it; None for the one that is there.
         studio: How to reach Studio.
         shown: Every setting with its origin, for `eiauto config show`.
     """
@@ -142,6 +144,7 @@ class Settings:
     weights: Path | None
     lock_timeout_s: float
     job_deadline_s: float
+    port: str | None
     studio: StudioSettings
     shown: tuple[Setting, ...]
 
@@ -164,6 +167,7 @@ class Settings:
             weights=_path("EIAUTO_WEIGHTS", weights) if weights else None,
             lock_timeout_s=_seconds("EIAUTO_LOCK_TIMEOUT_S", values["EIAUTO_LOCK_TIMEOUT_S"]),
             job_deadline_s=_seconds("EIAUTO_JOB_DEADLINE_S", values["EIAUTO_JOB_DEADLINE_S"]),
+            port=values["EIAUTO_PORT"] or None,
             studio=_studio(values),
             shown=(
                 *(_hidden(setting) for setting in settings),
@@ -193,6 +197,7 @@ def _defaults() -> dict[str, str]:
         "EIAUTO_WEIGHTS": "",
         "EIAUTO_LOCK_TIMEOUT_S": "600",
         "EIAUTO_JOB_DEADLINE_S": "86400",
+        "EIAUTO_PORT": "",
         **dict.fromkeys(STUDIO, ""),
     }
 

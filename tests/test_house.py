@@ -12,6 +12,7 @@ import pytest
 import ei_automation
 from ei_automation import errors
 from ei_automation.settings import ENVIRONMENT, FOREIGN_ENVIRONMENT, STUDIO, Settings
+from ei_automation.workflow.boards import supported_markdown
 from ei_automation.workflow.project import open_session
 from ei_automation.workflow.readme import is_of_this_lock, overview_row, project_readme
 
@@ -109,6 +110,10 @@ def test_the_readme_has_every_exit_code():
         if isinstance(kind, type) and issubclass(kind, errors.EiautoError)
     }
     assert found <= set(table)
+
+
+def test_the_readme_has_the_table_of_boards():
+    assert supported_markdown() in README, "paste what `eiauto boards --supported` prints"
 
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "projects").iterdir()), ids=lambda folder: folder.name)

@@ -26,6 +26,7 @@ def test_the_environment_comes_before_the_file_and_the_file_before_the_default(t
         "EIAUTO_OFFLINE": "default",
         "EIAUTO_LOCK_TIMEOUT_S": "default",
         "EIAUTO_JOB_DEADLINE_S": "default",
+        "EIAUTO_PORT": "default",
         **dict.fromkeys(STUDIO, "default"),
         "EIAUTO_CONFIG": "environment",
     }

@@ -17,19 +17,23 @@ from typing import IO, TextIO
 import click
 
 from ei_automation import __version__
+from ei_automation.cli.commands.boards import boards
 from ei_automation.cli.commands.compile_ import compile_
 from ei_automation.cli.commands.completion import completion
 from ei_automation.cli.commands.config import config
 from ei_automation.cli.commands.deploy import deploy
 from ei_automation.cli.commands.doctor import doctor
+from ei_automation.cli.commands.flash import flash
 from ei_automation.cli.commands.footprint import footprint
 from ei_automation.cli.commands.import_ import import_
 from ei_automation.cli.commands.init import init
 from ei_automation.cli.commands.plan import plan
 from ei_automation.cli.commands.report import report
 from ei_automation.cli.commands.reproduce import reproduce
+from ei_automation.cli.commands.run import run
 from ei_automation.cli.commands.runs import runs
 from ei_automation.cli.commands.schema import schema
+from ei_automation.cli.commands.sim import sim
 from ei_automation.cli.commands.studio import studio
 from ei_automation.cli.commands.sync import sync
 from ei_automation.cli.commands.test import test
@@ -37,7 +41,7 @@ from ei_automation.cli.commands.train import train
 from ei_automation.cli.commands.tune import tune
 from ei_automation.cli.commands.verify import verify
 from ei_automation.cli.output import OUTPUT, ClosedPipeError
-from ei_automation.errors import EiautoError, JobFailedError, StorageError
+from ei_automation.errors import EiautoError, StorageError
 
 GARBAGE = (100_000, 20, 20)
 """Collect seldom: else thousands of samples are looked through in vain, a fifth of a second for 12,500 of them."""
@@ -66,6 +70,10 @@ for command in (
     deploy,
     compile_,
     footprint,
+    boards,
+    flash,
+    run,
+    sim,
     verify,
     report,
     runs,
@@ -178,8 +186,7 @@ def _leave_usage(error: click.ClickException) -> None:
 def _leave(error: EiautoError) -> None:
     if OUTPUT.debug:
         traceback.print_exc()
-    tail = error.log_tail if isinstance(error, JobFailedError) else ()
-    OUTPUT.error(str(error), error.hint, tail, error.exit_code)
+    OUTPUT.error(str(error), error.hint, error.log_tail, error.exit_code)
     sys.exit(error.exit_code)
 
 

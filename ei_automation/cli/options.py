@@ -119,6 +119,23 @@ def split_option(command: Command) -> Command:
     )(command)
 
 
+def port_option(command: Command) -> Command:
+    """--port: where the board is."""
+    return click.option(
+        "--port",
+        envvar="EIAUTO_PORT",
+        help="Where the board is: path, glob, VID:PID, serial number, or a URL such as sim://127.0.0.1:4750. "
+        "Also EIAUTO_PORT. Default: the only one there.",
+    )(command)
+
+
+def wanted_port(session: Session | None, given: str | None) -> str | None:
+    """Where the board is, by the flag, the environment or the config file; None for the only one there."""
+    from ei_automation.settings import Settings
+
+    return given or (session.settings if session else Settings.from_env()).port
+
+
 def open_project(
     project: Path,
     backend: str = "local",

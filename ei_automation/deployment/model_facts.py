@@ -58,8 +58,7 @@ def read_model_facts(model: bytes) -> ModelFacts:
         VerificationError: The bytes are no .tflite model, or one with several inputs or outputs.
     """
     try:
-        require_model_parts(model)
-        interpreter = Interpreter(model_content=model, num_threads=1)
+        interpreter = _open(model)
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     except (ValueError, RuntimeError) as error:
         raise VerificationError(f"the .tflite model cannot be read: {error}") from error
@@ -68,6 +67,15 @@ def read_model_facts(model: bytes) -> ModelFacts:
             f"the .tflite model has {len(inputs)} inputs and {len(outputs)} outputs, one of each was expected"
         )
     return ModelFacts(_tensor(inputs[0]), _tensor(outputs[0]))
+
+
+def is_whole(model: bytes) -> bool:
+    """Whether LiteRT opens a .tflite file: all that it refers to lies inside. Bytes behind it do no harm."""
+    try:
+        _open(model)
+    except (ValueError, RuntimeError):
+        return False
+    return True
 
 
 def reference_output(model: bytes, values: NDArray[Any]) -> NDArray[Any]:
@@ -91,6 +99,17 @@ def reference_output(model: bytes, values: NDArray[Any]) -> NDArray[Any]:
         interpreter.invoke()
         outputs.append(interpreter.get_tensor(result)[0])
     return np.stack(outputs)
+
+
+def _open(model: bytes) -> Interpreter:
+    """Have LiteRT check and open a file.
+
+    Raises:
+        ValueError: It is no .tflite model, or not whole.
+        RuntimeError: It holds what LiteRT does not know.
+    """
+    require_model_parts(model)
+    return Interpreter(model_content=model, num_threads=1)
 
 
 def _tensor(details: dict[str, Any]) -> TensorFacts:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,8 @@ from typing import Literal
 from ei_automation.deployment import bundle, openmv
 from ei_automation.deployment.contents import BACKGROUND
 from ei_automation.deployment.model_facts import ModelFacts, TensorFacts, read_model_facts
-from ei_automation.errors import NotFoundError, VerificationError
+from ei_automation.deployment.parts import read_parts
+from ei_automation.errors import NotFoundError
 from ei_automation.files import sha256_bytes, storage_errors
 
 Kind = Literal["openmv", "openmv-fomo", "bundle"]
@@ -22,8 +22,6 @@ INPUT_SCALE, INPUT_ZERO_POINT = 1 / 255, -128
 OUTPUT_SCALE, OUTPUT_ZERO_POINT = 1 / 256, -128
 """What TensorFlow Lite fixes for an int8 softmax."""
 SCALE_TOLERANCE = 1e-6
-MAX_FILE_BYTES = 64 * 1024 * 1024
-"""No file of a deployment comes near it; what does is no deployment."""
 COMPILED_MARKS = {
     "model-parameters/model_metadata.h": "a C++ library for Edge Impulse's inferencing SDK",
     "model.wasm": "a WebAssembly deployment",
@@ -73,7 +71,24 @@ def recognise(path: Path) -> RecognisedDeployment:
         NotFoundError: There is nothing, or nothing that is a known deployment.
         VerificationError: The zip or the model is corrupt.
     """
-    files = _read(path)
+    if path.is_file():
+        with storage_errors(path, "reading a deployment"), path.open("rb") as stream:
+            if stream.read(len(PROGRAM_MARK)) == PROGRAM_MARK:
+                raise _compiled(path, "a Linux program")
+    return recognise_files(read_parts(path, _wanted), path)
+
+
+def recognise_files(files: Mapping[str, bytes], path: Path) -> RecognisedDeployment:
+    """What the files of a deployment are.
+
+    Args:
+        files: Its parts, by name.
+        path: Where they are from, for errors.
+
+    Raises:
+        NotFoundError: They are no known deployment.
+        VerificationError: The model is corrupt.
+    """
     if openmv.MODEL_NAME in files:
         return _recognise_openmv(files)
     if bundle.MODEL_NAMES["int8"] in files:
@@ -108,47 +123,11 @@ def _wanted(name: str) -> bool:
     return name in parts or bool(re.fullmatch(r"ei_\w+\.py", name))
 
 
-def _read(path: Path) -> dict[str, bytes]:
-    """The parts of a deployment, by name."""
-    with storage_errors(path, "reading a deployment"):
-        if path.is_dir():
-            found = [entry for entry in sorted(path.iterdir()) if entry.is_file() and _wanted(entry.name)]
-            found += [entry for name in COMPILED_MARKS if "/" in name and (entry := path / name).is_file()]
-            sizes = {entry.relative_to(path).as_posix(): entry.stat().st_size for entry in found}
-            return _read_parts(sizes, lambda name: (path / name).read_bytes())
-        if path.is_file():
-            with path.open("rb") as stream:
-                if stream.read(len(PROGRAM_MARK)) == PROGRAM_MARK:
-                    raise _compiled(path, "a Linux program")
-            return _read_zip(path)
-    raise NotFoundError(f"there is no deployment at {path}", hint="give a zip or a folder")
-
-
-def _read_zip(path: Path) -> dict[str, bytes]:
-    """The parts of a zipped deployment."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {entry.filename: entry.file_size for entry in archive.infolist() if _wanted(entry.filename)}
-            return _read_parts(sizes, archive.read)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise VerificationError(
-            f"{path} is no zip, or a damaged one: {error}", hint="download or build it again"
-        ) from error
-
-
-def _read_parts(sizes: Mapping[str, int], read: Callable[[str], bytes]) -> dict[str, bytes]:
-    """Read files whose sizes are sane."""
-    for name, size in sizes.items():
-        if size > MAX_FILE_BYTES:
-            raise VerificationError(f"{name} says it has {size} bytes; no part of a deployment is as large")
-    return {name: read(name) for name in sizes}
-
-
 def _recognise_openmv(files: Mapping[str, bytes]) -> RecognisedDeployment:
     """An OpenMV library."""
     model = files[openmv.MODEL_NAME]
     facts = read_model_facts(model)
-    labels, problems, notes = _labels(files)
+    labels, problems, notes = labels_of(files)
     problems += _label_problems(facts, labels) + _int8_problems(facts)
     script_api, script_problems = _script(files)
     if not any(name.endswith(".py") for name in files):
@@ -170,7 +149,7 @@ def _recognise_bundle(files: Mapping[str, bytes]) -> RecognisedDeployment:
     """A bundle of ours."""
     model = files[bundle.MODEL_NAMES["int8"]]
     facts = read_model_facts(model)
-    labels, problems, notes = _labels(files)
+    labels, problems, notes = labels_of(files)
     problems += _label_problems(facts, labels) + _int8_problems(facts)
     for name in (bundle.MODEL_NAMES["float32"], bundle.METRICS_NAME, bundle.CARD_NAME):
         if name not in files:
@@ -190,8 +169,8 @@ def _recognise_bundle(files: Mapping[str, bytes]) -> RecognisedDeployment:
     )
 
 
-def _labels(files: Mapping[str, bytes]) -> tuple[tuple[str, ...], list[str], list[str]]:
-    """The labels, problems with the file, and notes on it."""
+def labels_of(files: Mapping[str, bytes]) -> tuple[tuple[str, ...], list[str], list[str]]:
+    """The labels of labels.txt, problems with the file, and notes on it."""
     if openmv.LABELS_NAME not in files:
         return (), [f"{openmv.LABELS_NAME} is missing"], []
     try:

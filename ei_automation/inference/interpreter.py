@@ -123,6 +123,7 @@ class Worker:
         self.input_quantization = Quantization.of(inputs[0])
         details = outputs[0] if tensor_index is None else self._details(tensor_index)
         self._read_index = details["index"]
+        self.output_shape: tuple[int, ...] = tuple(int(side) for side in details["shape"][1:])
         self.output_count = int(np.prod(details["shape"]))
         self.output_quantization = Quantization.of(details)
         for quantization in (self.input_quantization, self.output_quantization):
@@ -194,6 +195,7 @@ class Classifier:
     Attributes:
         input_shape: (height, width, channels).
         output_count: Scores a sample gets; one per label.
+        output_shape: (labels,), or (rows, columns, labels) of a network that looks for objects.
         input_quantization: Type, scale and zero point of the input.
         output_quantization: Type, scale and zero point of the output.
 
@@ -208,6 +210,7 @@ class Classifier:
         first = self._workers[0]
         self.input_shape = first.input_shape
         self.output_count = first.output_count
+        self.output_shape = first.output_shape
         self.input_quantization = first.input_quantization
         self.output_quantization = first.output_quantization
 

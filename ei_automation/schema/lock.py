@@ -150,6 +150,25 @@ class SplitRecord(StrictModel):
     deployments: list[DeploymentRecord] = Field(default_factory=list)
 
 
+class FlashRecord(StrictModel):
+    """What was put onto one device."""
+
+    board: str
+    """Its id in the table of boards."""
+    serial_number: str
+    """Of the device; empty where it does not tell."""
+    file: str
+    """The deployment: relative to the project folder, or the name of the one given."""
+    image_sha256: str
+    """Of the image; of several files a fingerprint over their names and hashes."""
+    model_sha256: str = Field(default="", exclude_if=lambda value: not value)
+    """Of the .tflite file in it; empty where none is to be found."""
+    verified: str
+    """How it is known that the device holds it."""
+    proof: str = Field(default="", exclude_if=lambda value: not value)
+    """What the firmware said of itself afterwards; empty where it was not asked."""
+
+
 class EnvironmentRecord(StrictModel):
     """The part of the lock that names the machine and the times."""
 
@@ -169,4 +188,6 @@ class Lock(StrictModel):
     dataset: DatasetRecord | None = None
     samples: list[SampleRecord] = Field(default_factory=list)
     splits: dict[str, SplitRecord] = Field(default_factory=dict)
+    flashed: list[FlashRecord] = Field(default_factory=list, exclude_if=lambda value: not value)
+    """The last one of each device. Its time is in `environment`."""
     environment: EnvironmentRecord = EnvironmentRecord()

@@ -285,7 +285,7 @@ DeploymentWish = Annotated[
 
 
 class Board(StrictModel):
-    """What it runs on; the flasher of a coming release reads it."""
+    """What it runs on; `eiauto flash` and `eiauto run` take the only one for theirs."""
 
     name: str
 

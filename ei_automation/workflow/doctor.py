@@ -51,6 +51,8 @@ def doctor(settings: Settings, environment: Mapping[str, str] | None = None) -> 
         _extra("starlette", "studio", "the local Studio"),
         _extra("ziglang", "compile", "footprints, WebAssembly and Linux programs"),
         _extra("unicorn", "compile", "footprints"),
+        _extra("pyserial", "devices", "flashing and running boards", module="serial"),
+        _extra("pyusb", "devices", "firmware over USB", module="usb"),
         _kaggle_credentials(given),
         _studio(settings),
         Diagnosis("cores", "ok", str(os.cpu_count())),

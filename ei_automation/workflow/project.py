@@ -267,6 +267,8 @@ def seals(lock: Lock) -> dict[str, str]:
     """Fingerprint of each section of a lock, by name."""
     content = lock.model_dump(mode="json")
     sections = {"project": lock.project, "dataset": content["dataset"], "samples": content["samples"]}
+    if lock.flashed:
+        sections["flashed"] = content["flashed"]
     sections |= {f"split {name}": content["splits"][name] for name in lock.splits}
     return {name: fingerprint(section) for name, section in sections.items()}
 

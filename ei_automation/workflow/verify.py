@@ -59,7 +59,7 @@ def verify(session: Session) -> list[Check]:
         checks += _samples(session, lock)
     for split in sorted({*session.splits, *lock.splits}):
         checks += _split(session, lock, split)
-    return checks
+    return [*checks, *_flashed(lock)]
 
 
 def _has_local_work(lock: Lock) -> bool:
@@ -93,6 +93,20 @@ def _samples(session: Session, lock: Lock) -> Iterator[Check]:
         session.progress("Hashing samples", done, len(lock.samples))
     yield _listing("samples present", missing, len(lock.samples), "missing")
     yield _listing("samples unaltered", altered, len(lock.samples) - len(missing), "altered")
+
+
+def _flashed(lock: Lock) -> Iterator[Check]:
+    """What the devices hold that were flashed: no fault of the record where it is older than the project."""
+    trained = {
+        model.sha256
+        for split in lock.splits.values()
+        for model in (split.training.models.values() if split.training else ())
+    }
+    for record in lock.flashed:
+        known = record.model_sha256 in trained
+        holds = "the trained model" if known else "a model that was not trained here, or that is older"
+        device = f"{record.board} {record.serial_number}".strip()
+        yield Check(f"device {device}", True, f"holds {holds if record.model_sha256 else record.file}")
 
 
 def _listing(name: str, bad: list[str], checked: int, word: str) -> Check:

@@ -247,7 +247,7 @@ def test_a_real_model_that_does_not_fit_an_openmv_cam_h7(shared_data: Path) -> N
     )
     assert "tensor arena in the heap 299," in str(error)
     assert "--target cpp --memory planned (RAM " in error.hint
-    assert "the same on OpenMV Cam H7 Plus or Arduino Portenta H7" in error.hint
+    assert "the same on OpenMV Cam H7 Plus or OpenMV Pure Thermal or Arduino Portenta H7" in error.hint
     assert require_fit(["OpenMV Cam H7 Plus"], "openmv", model, "streamed") == []
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import lzma
 import re
 import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ei_automation.backends.studio.client import redact
+from ei_automation.deployment.parts import BROKEN, check_entries
 from ei_automation.errors import VerificationError
 from ei_automation.files import sha256_bytes
 from ei_automation.schema.metrics import ModelVariant
@@ -32,18 +30,6 @@ SECRET_FIELDS = frozenset({"apikey", "projectapikey", "ingestionapikey", "hmacke
 """Fields of deployment-metadata.json, in small letters, that are taken out."""
 LEAST_SECRET_CHARACTERS = 12
 """A shorter value of such a field is only taken out of its field, not looked for elsewhere."""
-BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OSError,
-)
-"""What the zipfile module raises for damaged, encrypted or exotic files."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +87,14 @@ def _read_zip(data: bytes, what: str) -> tuple[dict[str, bytes], set[str]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
-            _check_entries(entries, what)
+            check_entries(
+                entries,
+                what,
+                most_bytes=MAX_BYTES,
+                most_files=MAX_FILES,
+                show=lambda name: redact(repr(name)),
+                outcome="; nothing was stored",
+            )
             members = {entry.filename: archive.read(entry) for entry in entries}
     except BROKEN as error:
         raise VerificationError(
@@ -112,37 +105,6 @@ def _read_zip(data: bytes, what: str) -> tuple[dict[str, bytes], set[str]]:
     if wrong or not members:
         raise VerificationError(f"{what} is a zip that is empty or not whole", hint="build it again")
     return members, {entry.filename for entry in entries if entry.external_attr >> 16 & stat.S_IXUSR}
-
-
-def _check_entries(entries: list[zipfile.ZipInfo], what: str) -> None:
-    """Refuse what would write outside a folder, overwrite itself or fill a disk, before anything is unpacked."""
-    total = sum(entry.file_size for entry in entries)
-    if total > MAX_BYTES or len(entries) > MAX_FILES:
-        raise VerificationError(
-            f"{what} would unpack to {total:,} bytes in {len(entries):,} files; at most {MAX_BYTES:,} bytes in "
-            f"{MAX_FILES:,} files are taken"
-        )
-    seen: set[str] = set()
-    for entry in entries:
-        shown = redact(repr(entry.filename))
-        if problem := _name_problem(entry):
-            raise VerificationError(f"{what} has a file {shown}, {problem}; nothing was stored")
-        if entry.filename.casefold() in seen:
-            raise VerificationError(f"{what} has the file {shown} twice; nothing was stored")
-        seen.add(entry.filename.casefold())
-
-
-def _name_problem(entry: zipfile.ZipInfo) -> str:
-    """Why an entry must not be unpacked; empty when it may."""
-    name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
-    parts = name.split("/")
-    if entry.orig_filename != name or not name.isprintable() or "\\" in name:
-        return "whose name holds characters that no file name should"
-    if name.startswith("/") or ":" in parts[0] or ".." in parts or "" in parts or "." in parts:
-        return "which would be written outside its folder"
-    if kind not in (0, stat.S_IFREG):
-        return "which is a link or a device"
-    return "which is encrypted" if entry.flag_bits & 1 else ""
 
 
 # Keys

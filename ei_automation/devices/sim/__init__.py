@@ -1,0 +1,1 @@
+"""Simulated boards, for those who have none, and for tests."""

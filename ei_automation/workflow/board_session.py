@@ -1,0 +1,367 @@
+"""What every command with a board begins with: which board, where it is plugged in, what belongs onto it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ei_automation.errors import EiautoError, NotFoundError, SettingsError, UsageError, VerificationError
+from ei_automation.files import sha256_file, storage_errors
+from ei_automation.schema.board import BoardKind, find_board
+from ei_automation.schema.firmware import Firmware, FirmwareKind
+from ei_automation.schema.lock import MAIN_SPLIT
+from ei_automation.workflow.project import Session
+
+if TYPE_CHECKING:
+    from ei_automation.devices.host import Host, SerialPort
+
+FOLDER = "deployments"
+"""Of a project: what was built or downloaded."""
+SUFFIXES = frozenset({".zip", ".bin", ".spk"})
+"""Of files there that may be for a board."""
+KINDS: dict[str | None, tuple[FirmwareKind, ...]] = {
+    "spresense": ("spresense",),
+    "openmv": ("openmv-library", "openmv-firmware"),
+    "arduino": ("arduino", "openmv-firmware", "openmv-library"),
+}
+"""Flasher to what its boards take, the best first: what replaces least, or what the board's own firmware takes."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployment that can go onto a board.
+
+    Attributes:
+        path: The zip, folder or image.
+        firmware: What it holds.
+    """
+
+    path: Path
+    firmware: Firmware
+
+
+@dataclass(frozen=True)
+class PluggedBoard:
+    """A board at a machine's serial port.
+
+    Attributes:
+        host: The machine.
+        port: The port.
+        board: What kind it is; None where that is not known.
+    """
+
+    host: Host
+    port: SerialPort
+    board: BoardKind | None = None
+
+
+@dataclass(frozen=True)
+class ScriptWish:
+    """Where the script for an OpenMV camera comes from; the first that is there.
+
+    Attributes:
+        file: A script.
+        given: A deployment.
+        session: The project, whose deployment has one.
+    """
+
+    file: Path | None = None
+    given: Path | None = None
+    session: Session | None = None
+
+
+@dataclass(frozen=True)
+class CameraScript:
+    """What runs on an OpenMV camera.
+
+    Attributes:
+        name: Of the file.
+        text: MicroPython.
+        labels: That it prints; empty where they are not known.
+    """
+
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+def require_devices() -> None:
+    """Refuse in words where the libraries for boards are missing.
+
+    Raises:
+        SettingsError: The extra `devices` is not installed.
+    """
+    missing = [module for module in ("serial", "usb") if find_spec(module) is None]
+    if missing:
+        raise SettingsError(
+            f"boards need {' and '.join(missing)}, which is not installed", hint='pip install "eiauto[devices]"'
+        )
+
+
+def wanted_board(session: Session | None, name: str | None) -> BoardKind | None:
+    """The kind of board that a command is about.
+
+    Args:
+        session: The project; None for none.
+        name: What `--board` says; None to go by the project's manifest.
+
+    Returns:
+        None where neither says.
+
+    Raises:
+        NotFoundError: No board of the table is called that.
+        UsageError: The manifest names several.
+    """
+    if name:
+        return find_board(name)
+    boards = {board.id: board for board in _manifest_boards(session)} if session else {}
+    if len(boards) > 1:
+        raise UsageError(
+            f"the manifest names {len(boards)} boards: {', '.join(boards)}", hint="choose one with --board"
+        )
+    return next(iter(boards.values()), None)
+
+
+def _manifest_boards(session: Session) -> list[BoardKind]:
+    """Those of the manifest that the table has; a manifest may name others, e.g. a Raspberry Pi."""
+    found = []
+    for wish in session.manifest.boards:
+        try:
+            found.append(find_board(wish.name))
+        except NotFoundError as error:
+            session.note(f"the manifest's board is left out: {error}")
+    return found
+
+
+def plugged_board(wanted: str | None, board: BoardKind | None) -> PluggedBoard:
+    """The serial port to talk to.
+
+    Args:
+        wanted: Path, glob, VID:PID, serial number or URL, as `--port` takes it; None for the only board there.
+        board: Its kind; None where any will do.
+
+    Raises:
+        SettingsError: The extra `devices` is not installed.
+        UsageError: Several ports match; the error lists them.
+        DeviceError: None does.
+    """
+    require_devices()
+    from ei_automation.devices.choose import choose_port, open_host
+
+    host = open_host(wanted)
+    return PluggedBoard(host, choose_port(host, wanted=wanted, board=board), board)
+
+
+def suits(firmware: Firmware, board: BoardKind) -> bool:
+    """Whether a deployment can go onto a board: it has an image for it, or is a library for its scripts."""
+    if firmware.kind == "openmv-library":
+        return board.openmv is not None
+    return board.id in firmware.images
+
+
+def given_deployment(path: Path) -> Deployment:
+    """What `--from` names.
+
+    Raises:
+        NotFoundError: There is nothing, or nothing for a board.
+        VerificationError: It is damaged.
+    """
+    from ei_automation.deployment.firmware import recognise_firmware
+
+    return Deployment(path, recognise_firmware(path))
+
+
+def deployment_for(
+    session: Session,
+    board: BoardKind,
+    *,
+    kinds: Sequence[FirmwareKind] = (),
+    script_api: Literal["ml", "tf"] | None = None,
+) -> Deployment:
+    """The project's deployment for a board: a recorded one, else one that was laid into its folder.
+
+    Args:
+        session: The project.
+        board: The board.
+        kinds: Which to take, the best first; as the board's flasher likes it where empty.
+        script_api: Of libraries only those whose script uses this module; any where None.
+
+    Raises:
+        NotFoundError: There is none.
+        UsageError: There are several of the best kind; the error lists them.
+        VerificationError: The recorded file is not what was built.
+    """
+    kinds = kinds or KINDS.get(board.flasher, ())
+    found, reasons = _readable(_recorded(session)), _missing(session)
+    usable = [each for each in found if _is_usable(each, board, kinds, script_api)]
+    if not usable:
+        others = [path for path in _lying(session) if path not in {each.path for each in found}]
+        usable = [each for each in _readable(others) if _is_usable(each, board, kinds, script_api)]
+    if not usable:
+        raise _none_for(session, board, reasons)
+    best = min(kinds.index(each.firmware.kind) for each in usable)
+    usable = [each for each in usable if kinds.index(each.firmware.kind) == best]
+    if len(usable) > 1:
+        listed = ", ".join(str(each.path.relative_to(session.folder)) for each in usable)
+        raise UsageError(
+            f"{session.manifest.name} has {len(usable)} deployments for {board.name}: {listed}",
+            hint="choose one with --from",
+        )
+    return usable[0]
+
+
+def camera_script(wish: ScriptWish, board: BoardKind | None, firmware_version: str) -> CameraScript:
+    """The script to run on an OpenMV camera, if its firmware has the module that the script uses.
+
+    Args:
+        wish: Where it comes from.
+        board: The camera; a project's deployment is for a board.
+        firmware_version: Of the camera, e.g. `4.8.1`.
+
+    Raises:
+        UsageError: There is no script to run, or it is for other firmware.
+        NotFoundError: The file or the deployment is not there, or holds no script.
+    """
+    from ei_automation.deployment.openmv import script_api
+    from ei_automation.deployment.recognise import ML_CALL, TF_CALL
+
+    api = script_api(firmware_version)
+    script = _script(wish, board, api)
+    uses = {module for module, call in (("ml", ML_CALL), ("tf", TF_CALL)) if call.search(script.text)}
+    if uses and api not in uses:
+        raise UsageError(
+            f"{script.name} uses the module {min(uses)}, and the camera's firmware {firmware_version} has {api}"
+            " instead (ml: 4.5.6 and newer, tf: older)",
+            hint=f'build the deployment for this firmware: firmware_version = "{firmware_version}" under'
+            " [[deployments]], then `eiauto deploy` and `eiauto flash`",
+        )
+    return script
+
+
+def _script(wish: ScriptWish, board: BoardKind | None, api: Literal["ml", "tf"]) -> CameraScript:
+    """The script, whatever it uses."""
+    if wish.file is not None:
+        if not wish.file.is_file():
+            raise NotFoundError(f"there is no script {wish.file}", hint="check --script")
+        with storage_errors(wish.file, "reading a script"):
+            return CameraScript(wish.file.name, wish.file.read_text(encoding="utf-8", errors="replace"))
+    if wish.given is not None:
+        found = given_deployment(wish.given)
+    elif wish.session is not None and board is not None:
+        found = _deployment_with_script(wish.session, board, api)
+    else:
+        raise UsageError(
+            "an OpenMV camera runs a script, and none was named",
+            hint="give PROJECT, whose deployment has one, or --from ZIP, or --script FILE",
+        )
+    script = found.firmware.files.get(found.firmware.script_name)
+    if script is None:
+        raise NotFoundError(f"{found.path} holds no script", hint="give one with --script FILE")
+    return CameraScript(script.name, script.content.decode(errors="replace"), found.firmware.labels)
+
+
+def _deployment_with_script(session: Session, board: BoardKind, api: Literal["ml", "tf"]) -> Deployment:
+    """The one for this firmware; where there is none, the one for other firmware, which is refused in words."""
+    kinds = KINDS["openmv"]
+    try:
+        return deployment_for(session, board, kinds=kinds, script_api=api)
+    except NotFoundError:
+        return deployment_for(session, board, kinds=kinds)
+
+
+def with_model(session: Session, board: BoardKind | None) -> Deployment:
+    """A recorded deployment that holds the project's model as a .tflite file.
+
+    Args:
+        session: The project.
+        board: Those for it go first; None for any.
+
+    Raises:
+        NotFoundError: There is none.
+        UsageError: They hold different models.
+        VerificationError: The recorded file is not what was built.
+    """
+    found = [each for each in _readable(_recorded(session)) if each.firmware.model is not None]
+    found = [each for each in found if board is not None and suits(each.firmware, board)] or found
+    if not found:
+        raise NotFoundError(
+            f"no deployment of {session.manifest.name} holds a .tflite file",
+            hint="run `eiauto deploy PROJECT --target openmv`, or give the model with --model FILE",
+        )
+    if len({each.firmware.model for each in found}) > 1:
+        listed = ", ".join(str(each.path.relative_to(session.folder)) for each in found)
+        raise UsageError(
+            f"deployments of {session.manifest.name} hold different models: {listed}",
+            hint="choose one with --from",
+        )
+    return found[0]
+
+
+def _is_usable(each: Deployment, board: BoardKind, kinds: Sequence[FirmwareKind], script_api: str | None) -> bool:
+    if each.firmware.kind not in kinds or not suits(each.firmware, board):
+        return False
+    return script_api is None or each.firmware.script_api in (script_api, None)
+
+
+def _recorded(session: Session) -> list[Path]:
+    """The deployments of the lock that are there, in its order.
+
+    Raises:
+        VerificationError: One is not what was built.
+    """
+    split = session.read_lock().splits.get(MAIN_SPLIT)
+    paths = []
+    for record in split.deployments if split else []:
+        path = session.folder / record.file
+        if path.suffix not in SUFFIXES or not path.is_file():
+            continue
+        with storage_errors(path, "reading a deployment"):
+            if sha256_file(path) != record.sha256:
+                raise VerificationError(
+                    f"{record.file} is not the file that was built: its SHA-256 differs from the lock's",
+                    hint="build it again with `eiauto deploy`, or give it with --from if that is meant",
+                )
+        paths.append(path)
+    return paths
+
+
+def _missing(session: Session) -> list[str]:
+    """Recorded deployments that are not there, e.g. in a fresh checkout."""
+    split = session.read_lock().splits.get(MAIN_SPLIT)
+    return [
+        record.file
+        for record in (split.deployments if split else [])
+        if not (session.folder / record.file).exists()
+    ]
+
+
+def _lying(session: Session) -> list[Path]:
+    """Files of the folder that may be deployments, recorded or not."""
+    folder = session.folder / FOLDER
+    return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES) if folder.is_dir() else []
+
+
+def _readable(paths: Sequence[Path]) -> list[Deployment]:
+    """Those that hold something for a board."""
+    found = []
+    for path in paths:
+        try:
+            found.append(given_deployment(path))
+        except EiautoError:  # for another machine, e.g. a C++ library; `_none_for` says what was looked for
+            continue
+    return found
+
+
+def _none_for(session: Session, board: BoardKind, missing: Sequence[str]) -> NotFoundError:
+    """The error where a project has nothing for a board."""
+    wanted = " or ".join(KINDS.get(board.flasher, ())) or "firmware"
+    gone = f"; recorded and not there: {', '.join(missing)}" if missing else ""
+    target = "openmv" if board.openmv is not None else "TARGET"
+    return NotFoundError(
+        f"{session.folder / FOLDER} holds nothing for {board.name} ({wanted} was looked for){gone}",
+        hint=f"build it with `eiauto deploy {session.folder.name} --target {target}`, or give the zip that Studio"
+        " built with --from ZIP",
+    )

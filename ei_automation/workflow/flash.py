@@ -1,0 +1,276 @@
+"""`eiauto flash`: put a deployment onto a board, check that it is there, and record it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ei_automation.devices.arduino import ArduinoFlasher
+from ei_automation.devices.choose import choose_port, open_host
+from ei_automation.devices.flasher import DfuTool, Flasher, Job
+from ei_automation.devices.host import SIMULATED, Host, SerialPort
+from ei_automation.devices.openmv import OpenMvFlasher
+from ei_automation.devices.spresense import SpresenseFlasher
+from ei_automation.errors import DeviceError, UsageError
+from ei_automation.files import fingerprint, sha256_bytes
+from ei_automation.schema.board import BoardKind
+from ei_automation.schema.firmware import Firmware, FirmwareKind, FlashPlan, FlashResult
+from ei_automation.schema.lock import FlashRecord
+from ei_automation.workflow.board_session import (
+    Deployment,
+    deployment_for,
+    given_deployment,
+    suits,
+    wanted_board,
+)
+from ei_automation.workflow.project import Event, Session
+from ei_automation.workflow.prove import ANSWER_S, Proof, prove
+
+Tell = Callable[[Event], None]
+FLASHERS: dict[str, type[Flasher]] = {
+    "spresense": SpresenseFlasher,
+    "openmv": OpenMvFlasher,
+    "arduino": ArduinoFlasher,
+}
+"""Family of boards to its flasher; a new family is a module and a line here."""
+KIND_WORDS: dict[FirmwareKind, str] = {
+    "spresense": "a package for the Sony Spresense",
+    "openmv-library": "an OpenMV library: a model and a script for OpenMV's firmware",
+    "openmv-firmware": "OpenMV's firmware with a model inside",
+    "arduino": "Edge Impulse's firmware for an Arduino board",
+}
+
+
+@dataclass(frozen=True)
+class FlashRequest:
+    """What is asked for.
+
+    Attributes:
+        board: Id or name of the board; empty for the manifest's only one.
+        source: The deployment; None for the project's own.
+        port: As `--port` takes it; None for the one that is there.
+        baud: For the transfer; None for the flasher's own choice.
+        dfu_tool: What speaks DFU.
+        skip_fit: Whether to flash what is thought not to fit.
+    """
+
+    board: str = ""
+    source: Path | None = None
+    port: str | None = None
+    baud: int | None = None
+    dfu_tool: DfuTool = "auto"
+    skip_fit: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A board that is about to be flashed.
+
+    Attributes:
+        job: For the flasher.
+        flasher: That will do it.
+        plan: What it will do.
+        source: Where the firmware is from.
+    """
+
+    job: Job
+    flasher: Flasher
+    plan: FlashPlan
+    source: Path
+
+
+@dataclass(frozen=True)
+class Flashed:
+    """What flashing came to.
+
+    Attributes:
+        plan: What was done.
+        result: What the flasher says.
+        proof: What the firmware says of itself.
+        record: For the lock.
+    """
+
+    plan: FlashPlan
+    result: FlashResult
+    proof: Proof
+    record: FlashRecord
+
+
+def prepare(session: Session | None, request: FlashRequest, tell: Tell) -> Prepared:
+    """Recognise what is to be flashed, find the board, check that they belong together; nothing is written.
+
+    Args:
+        session: The project; None where only a deployment is given.
+        request: What is asked for.
+        tell: Gets what happens.
+
+    Raises:
+        UsageError: It is for another board, or what it holds is damaged.
+        NotFoundError: There is no such deployment or board.
+        DoesNotFitError: It takes more than the board has.
+        DeviceError: The board is not there.
+    """
+    board = _board(session, request.board)
+    deployment = _deployment(session, request.source, board)
+    source, firmware = deployment.path, deployment.firmware
+    flasher = FLASHERS[_family(board, firmware)]()
+    for note in firmware.notes:
+        tell(Event("note", note))
+    if firmware.problems:
+        raise UsageError(f"{source} cannot be flashed: {'; '.join(firmware.problems)}", hint="build it again")
+    if not request.skip_fit:
+        _require_fit(board, firmware, tell)
+    host = open_host(request.port)
+    job = Job(
+        host,
+        board,
+        firmware,
+        _port(host, board, request),
+        request.baud,
+        request.dfu_tool,
+        on_step=lambda text: tell(Event("step", text)),
+        on_progress=lambda text, done, total: tell(Event("progress", text, done, total)),
+        on_note=lambda text: tell(Event("note", text)),
+    )
+    return Prepared(job, flasher, flasher.plan(job), source)
+
+
+def flash(session: Session | None, prepared: Prepared, answer_s: float = ANSWER_S) -> Flashed:
+    """Flash the board, ask its firmware what it is, and record it.
+
+    Args:
+        session: The project, whose lock gets the record; None for none.
+        prepared: Of `prepare`.
+        answer_s: By when the firmware must say what it is.
+
+    Raises:
+        DeviceError: It failed: the hint says in what state the board is left.
+        VerificationError: The board does not hold what was sent, or runs something else.
+    """
+    job = prepared.job
+    result = prepared.flasher.flash(job)
+    record = FlashRecord(
+        board=job.board.id,
+        serial_number=result.serial_number or prepared.plan.serial_number,
+        file=_name(session, prepared.source),
+        image_sha256=image_sha256(prepared.plan),
+        model_sha256=sha256_bytes(job.firmware.model) if job.firmware.model else "",
+        verified=result.verified,
+    )
+    _record(session, record)  # it is on the board, whatever the firmware says now
+    job.on_step("Asking the firmware what it is")
+    proof = prove(job, result, answer_s)
+    record = record.model_copy(update={"proof": proof.text})
+    _record(session, record)
+    return Flashed(prepared.plan, result, proof, record)
+
+
+def image_sha256(plan: FlashPlan) -> str:
+    """Hash of what is written: of one image its own, of several files a fingerprint over names and hashes."""
+    if len(plan.writes) == 1:
+        return plan.writes[0].sha256
+    return fingerprint({write.what: write.sha256 for write in plan.writes})
+
+
+def _board(session: Session | None, name: str) -> BoardKind:
+    """The kind of board.
+
+    Raises:
+        UsageError: Nobody says which one.
+    """
+    board = wanted_board(session, name)
+    if board is None:
+        raise UsageError(
+            "which board?", hint="name it with --board; `eiauto boards` lists those that are known and plugged in"
+        )
+    return board
+
+
+def _deployment(session: Session | None, source: Path | None, board: BoardKind) -> Deployment:
+    """What goes onto it.
+
+    Raises:
+        UsageError: Nothing is named.
+        NotFoundError: There is nothing.
+    """
+    if source is not None:
+        return given_deployment(source)
+    if session is None:
+        raise UsageError("there is nothing to flash", hint="name a project, or a deployment with --from ZIP")
+    return deployment_for(session, board)
+
+
+def _family(board: BoardKind, firmware: Firmware) -> str:
+    """Which flasher puts it onto the board.
+
+    Raises:
+        UsageError: It is for other boards.
+    """
+    words = KIND_WORDS[firmware.kind]
+    if board.flasher is None:
+        raise UsageError(
+            f"{board.name} cannot be flashed by eiauto", hint="`eiauto boards` lists the boards that can"
+        )
+    if not suits(firmware, board):
+        meant = f", for {', '.join(firmware.images)}" if firmware.images else ""
+        raise UsageError(
+            f"{firmware.source} is {words}{meant}, and not for {board.name}",
+            hint=f"build the deployment for {board.name}, or name the board it is for with --board",
+        )
+    return "openmv" if firmware.kind == "openmv-library" else board.flasher
+
+
+def _require_fit(board: BoardKind, firmware: Firmware, tell: Tell) -> None:
+    """Refuse a library whose model takes more than the board has; what an image may take, its flasher knows.
+
+    Raises:
+        DoesNotFitError: Says by how much, and what would fit.
+    """
+    if firmware.kind == "openmv-library" and firmware.model is not None:
+        from ei_automation.workflow.fit import require_fit
+
+        for note in require_fit([board.id], "openmv", firmware.model, "planned"):
+            tell(Event("note", note))
+
+
+def _port(host: Host, board: BoardKind, request: FlashRequest) -> SerialPort | None:
+    """The board's serial port; None where it has none now: it may be in its boot loader.
+
+    Raises:
+        DeviceError: The port that was named is not there.
+        UsageError: Several could be meant.
+    """
+    try:
+        return choose_port(host, wanted=request.port, board=board)
+    except DeviceError:
+        if board.dfu is None:
+            raise
+        # It may be in its boot loader: the flasher looks for that, and says so where it is not there either.
+        if request.port is None or request.port.startswith(SIMULATED):
+            return None
+        if board.flasher != "arduino" or not request.port.isalnum():
+            raise
+        vid, pid = (int(part, 16) for part in board.dfu.usb_id.split(":"))
+        return SerialPort("", vid, pid, request.port)
+
+
+def _name(session: Session | None, source: Path) -> str:
+    """A deployment's name that says nothing of this machine."""
+    if session is not None and source.resolve().is_relative_to(session.folder):
+        return source.resolve().relative_to(session.folder).as_posix()
+    return source.name
+
+
+def _record(session: Session | None, record: FlashRecord) -> None:
+    """Write what a device holds now into the lock, in place of what it held before."""
+    if session is None:
+        return
+    lock = session.read_lock()
+    device = (record.board, record.serial_number)
+    others = [other for other in lock.flashed if (other.board, other.serial_number) != device]
+    flashed = sorted([*others, record], key=lambda each: (each.board, each.serial_number))
+    session.write_lock(lock.model_copy(update={"flashed": flashed}), f"flash {record.board}")
+
+
+__all__ = ["DfuTool", "FlashRequest", "Flashed", "Prepared", "flash", "prepare"]

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ei_automation.devices.sim.client import SimulatedHost
+from ei_automation.devices.sim.faults import DEFAULTS, FAULTS, Faults
+from ei_automation.devices.sim.server import serving
+from ei_automation.devices.sim.wire import Wire, WireClosedError
+from ei_automation.devices.transport import Deadline
+from ei_automation.errors import UsageError
+from tests.devices.echo_board import HELLO, EchoBoard
+from tests.devices.surroundings import surroundings
+
+
+def test_a_host_sees_what_is_there(tmp_path: Path) -> None:
+    with serving(EchoBoard(surroundings(tmp_path))) as url:
+        host = SimulatedHost(f"{url}/whatever")
+        (port,) = host.ports()
+        assert (port.name, port.usb_id, port.serial_number) == (f"{url}/ttyUSB0", "10C4:EA60", "SIM0001")
+        assert host.drives() == []
+        assert host.ask()["board"] == "echo"
+
+
+def test_a_cable_can_be_plugged_in_again_and_again(tmp_path: Path) -> None:
+    with serving(EchoBoard(surroundings(tmp_path), is_usb=True)) as url:
+        host = SimulatedHost(url)
+        for _ in range(5):
+            with host.open(host.ports()[0], 1_200) as port:
+                port.drain(0.01, Deadline(1))
+                port.write(b"x")
+                assert b"x" in port.read_until(b"x", deadline=Deadline(2), doing="echo"), "USB garbles nothing"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.binary(max_size=60))
+def test_strangers_do_no_harm(noise: bytes) -> None:
+    with serving(EchoBoard(surroundings(Path()))) as url:
+        host, port = url.removeprefix("sim://").split(":")
+        with socket.create_connection((host, int(port)), 5) as stranger:
+            stranger.sendall(noise)
+            stranger.shutdown(socket.SHUT_WR)
+            stranger.settimeout(5)
+            while stranger.recv(4096):
+                pass
+        machine = SimulatedHost(url)
+        with machine.open(machine.ports()[0], 115_200) as opened:
+            opened.set_dtr(False)
+            assert HELLO in opened.read_until(HELLO, deadline=Deadline(2), doing="boot")
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=50), st.dictionaries(st.text(max_size=5), st.integers())), max_size=8)
+)
+def test_messages_arrive_as_they_were_sent(messages: list[bytes | dict[str, int]]) -> None:
+    one, other = socket.socketpair()
+    with closing(Wire(one)) as left, closing(Wire(other)) as right:
+        for message in messages:
+            left.send(message)
+        assert [right.receive(1) for _ in messages] == messages
+        assert right.receive(0) is None
+        left.close()
+        with pytest.raises(WireClosedError):
+            right.receive(1)
+
+
+def test_every_fault_can_be_asked_for() -> None:
+    for name in FAULTS:
+        assert Faults.parse([name]).numbers == {name: DEFAULTS.get(name, 1)}
+    faults = Faults.parse(["nak=3", "silence=10", "garble"])
+    assert [faults.every("nak", count) for count in (1, 3, 6)] == [False, True, True]
+    assert [faults.at("silence", count) for count in (9, 10, 11)] == [False, True, True]
+    assert "garble" in faults
+    assert not faults.at("unplug", 10**9)
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [("nonsense", "no fault 'nonsense'"), ("nak=0", "number of 1"), ("garble=2", "takes no number")],
+)
+def test_a_wrong_fault_is_refused(word: str, text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        Faults.parse([word])
