@@ -12,10 +12,11 @@ from ei_automation.devices.choose import LOADER_MODES, board_at
 from ei_automation.devices.openmv_debug import Camera, connect_camera, script_error
 from ei_automation.devices.openmv_results import ScriptResultParser
 from ei_automation.devices.transport import Deadline, Port
-from ei_automation.errors import DeviceError, UsageError
+from ei_automation.errors import DeviceError, NotFoundError, UsageError
 from ei_automation.schema.board import BoardKind, ConsoleName, find_board, known_boards
 from ei_automation.schema.inference_result import InferenceResult
-from ei_automation.workflow.board_session import CameraScript, PluggedBoard, ScriptWish, camera_script
+from ei_automation.workflow.board_session import PluggedBoard
+from ei_automation.workflow.camera_script import CameraScript, ScriptWish, camera_script
 from ei_automation.workflow.project import Event
 
 CONNECT_S = 15.0
@@ -97,7 +98,7 @@ class AtRunning:
 
     def __init__(self, console: AtConsole, config: AtConfig, board: BoardKind | None) -> None:
         self.console, self.config = console, config
-        self.board = board.name if board else config.device_type
+        self.board = board.name if board else _name_of(config.device_type)
         self.firmware = _at_words(console, config)
 
     def begin(self, *, continuous: bool, debug: bool) -> None:
@@ -114,6 +115,14 @@ class AtRunning:
     def end(self, within_s: float) -> None:
         """See `Running`."""
         self.console.stop(Deadline(within_s))
+
+
+def _name_of(device_type: str) -> str:
+    """The board's name in the table; what the firmware calls it where it has none there."""
+    try:
+        return find_board(device_type).name
+    except NotFoundError:
+        return device_type
 
 
 def _at_words(console: AtConsole, config: AtConfig) -> str:

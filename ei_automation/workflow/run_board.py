@@ -16,7 +16,8 @@ from typing import Literal, Protocol
 from ei_automation.devices.transport import Deadline
 from ei_automation.errors import DeviceError
 from ei_automation.schema.inference_result import InferenceResult
-from ei_automation.workflow.board_session import PluggedBoard, ScriptWish
+from ei_automation.workflow.board_session import PluggedBoard
+from ei_automation.workflow.camera_script import ScriptWish
 from ei_automation.workflow.consoles import Running, open_console
 from ei_automation.workflow.project import Event
 

@@ -6,14 +6,13 @@ from ei_automation.errors import NotFoundError, UsageError, VerificationError
 from ei_automation.schema.board import find_board
 from ei_automation.settings import Settings
 from ei_automation.workflow.board_session import (
-    ScriptWish,
-    camera_script,
     deployment_for,
     given_deployment,
     suits,
     wanted_board,
     with_model,
 )
+from ei_automation.workflow.camera_script import ScriptWish, camera_script
 from ei_automation.workflow.project import open_session
 from tests.devices.surroundings import CLASSIFIER, LABELS
 from tests.helpers import make_project

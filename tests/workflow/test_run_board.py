@@ -12,7 +12,8 @@ from ei_automation.devices.transport import Deadline
 from ei_automation.errors import DeviceError, UsageError
 from ei_automation.schema.board import find_board
 from ei_automation.schema.inference_result import InferenceResult, Timing
-from ei_automation.workflow.board_session import PluggedBoard, ScriptWish
+from ei_automation.workflow.board_session import PluggedBoard
+from ei_automation.workflow.camera_script import ScriptWish
 from ei_automation.workflow.consoles import console_of
 from ei_automation.workflow.run_board import RunRequest, Tally, run_board
 from tests.devices.camera_board import V1, V2, DebugBoard, drive

@@ -80,7 +80,8 @@ def _refuse(given: dict[str, Any], names: Sequence[str], why: str) -> None:
 def _live(session: Session | None, as_json: bool, given: dict[str, Any]) -> None:
     from ei_automation.cli.live import shown
     from ei_automation.errors import InterruptedRunError
-    from ei_automation.workflow.board_session import ScriptWish, plugged_board, wanted_board
+    from ei_automation.workflow.board_session import plugged_board, wanted_board
+    from ei_automation.workflow.camera_script import ScriptWish
     from ei_automation.workflow.run_board import RunRequest, run_board
 
     OUTPUT.json_mode = False  # an error must not be the one line of stdout that is no result
