@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ei_automation.devices import xmodem1k
+from ei_automation.devices.spresense import xmodem1k
 from ei_automation.devices.transport import Deadline, Port, open_port
 
 SIZE_BYTES, REPEATS, LIMIT_S = 200_000, 5, 2.0

@@ -10,14 +10,14 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 
-from ei_automation.devices.dfu import (
+from ei_automation.devices.dfu.target import DfuDevice, require_fit, without_suffix
+from ei_automation.devices.dfu.writing import (
     choose_device,
     choose_tool,
     dfu_target,
     wait_for_dfu,
     write_and_verify,
 )
-from ei_automation.devices.dfu_target import DfuDevice, require_fit, without_suffix
 from ei_automation.devices.flasher import Job
 from ei_automation.devices.host import Host, SerialPort
 from ei_automation.devices.transport import Deadline

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ei_automation.devices.dfu import choose_tool
-from ei_automation.devices.dfu_target import DfuDevice
+from ei_automation.devices.dfu.target import DfuDevice
+from ei_automation.devices.dfu.writing import choose_tool
 from ei_automation.devices.host import SIMULATED, Drive, Host, SerialPort
 from ei_automation.devices.local_host import LocalHost, is_permitted
 from ei_automation.errors import DeviceError, SettingsError, UsageError

@@ -12,8 +12,8 @@ import usb.backend.libusb1
 from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
-from ei_automation.devices.drives import MountPoint, board_drives, mount_points
 from ei_automation.devices.host import Drive, SerialPort
+from ei_automation.devices.openmv.drives import MountPoint, board_drives, mount_points
 from ei_automation.devices.transport import Port, open_port
 
 

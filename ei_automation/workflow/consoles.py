@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ei_automation.devices.at import DEFAULT_BAUD, AtConfig, AtConsole
+from ei_automation.devices.at.console import DEFAULT_BAUD, AtConfig, AtConsole
 from ei_automation.devices.choose import LOADER_MODES, board_at
-from ei_automation.devices.openmv_debug import Camera, connect_camera, script_error
-from ei_automation.devices.openmv_results import ScriptResultParser
+from ei_automation.devices.openmv.debug import Camera, connect_camera, script_error
+from ei_automation.devices.openmv.results import ScriptResultParser
 from ei_automation.devices.transport import Deadline, Port
 from ei_automation.errors import DeviceError, NotFoundError, UsageError
 from ei_automation.schema.board import BoardKind, ConsoleName, find_board, known_boards

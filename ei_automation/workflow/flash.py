@@ -10,8 +10,8 @@ from ei_automation.devices.arduino import ArduinoFlasher
 from ei_automation.devices.choose import choose_port, open_host
 from ei_automation.devices.flasher import DfuTool, Flasher, Job
 from ei_automation.devices.host import SIMULATED, Host, SerialPort
-from ei_automation.devices.openmv import OpenMvFlasher
-from ei_automation.devices.spresense import SpresenseFlasher
+from ei_automation.devices.openmv.flasher import OpenMvFlasher
+from ei_automation.devices.spresense.flasher import SpresenseFlasher
 from ei_automation.errors import DeviceError, UsageError
 from ei_automation.files import fingerprint, sha256_bytes
 from ei_automation.schema.board import BoardKind

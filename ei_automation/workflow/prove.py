@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ei_automation.devices.at import AtConsole, AtInfo
+from ei_automation.devices.at.console import AtConsole, AtInfo
 from ei_automation.devices.flasher import Job
 from ei_automation.devices.transport import Deadline
 from ei_automation.errors import DeviceError, VerificationError
@@ -34,8 +34,8 @@ class Proof:
 def prove(job: Job, result: FlashResult, answer_s: float = ANSWER_S) -> Proof:
     """Ask the firmware what it is.
 
-    A library's files were compared on the drive, and OpenMV's firmware has said its version: only Edge Impulse's own
-    firmware is asked here, by AT+INFO.
+    A library's files were compared on the drive, and OpenMV's firmware has said its version: only Edge Impulse's
+    own firmware is asked here, by AT+INFO.
 
     Args:
         job: What was flashed.

@@ -15,7 +15,7 @@ from ei_automation.deployment.firmware import recognise_firmware
 from ei_automation.devices.sim.arduino import SimulatedNicla, SimulatedPortenta
 from ei_automation.devices.sim.board import Image, SimulatedBoard, Surroundings
 from ei_automation.devices.sim.faults import FAULTS, Faults
-from ei_automation.devices.sim.openmv import SimulatedOpenMv
+from ei_automation.devices.sim.openmv.board import SimulatedOpenMv
 from ei_automation.devices.sim.pty import PtyDoor
 from ei_automation.devices.sim.server import serving
 from ei_automation.devices.sim.spresense import SimulatedSpresense

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ei_automation.devices.sim.at_firmware import AtFacts, AtFirmware
+from ei_automation.devices.sim.at.firmware import AtFacts, AtFirmware
 from ei_automation.devices.sim.board import SimulatedBoard, Surroundings
 from ei_automation.devices.sim.client import SimulatedHost
 from ei_automation.devices.sim.server import serving

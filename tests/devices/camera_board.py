@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ei_automation.devices.openmv_debug import Camera, connect_camera
+from ei_automation.devices.openmv.debug import Camera, connect_camera
 from ei_automation.devices.sim.board import SimulatedBoard, Surroundings
 from ei_automation.devices.sim.client import SimulatedHost
-from ei_automation.devices.sim.openmv_debug import CameraFacts, DebugFirmware
+from ei_automation.devices.sim.openmv.debug import CameraFacts, DebugFirmware
 from ei_automation.devices.sim.server import serving
 from ei_automation.devices.sim.uart import Uart
 from ei_automation.devices.transport import Deadline

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ei_automation.devices.flasher import Job
 from ei_automation.devices.host import Drive, SerialPort
-from ei_automation.devices.openmv import OpenMvFlasher, Waits
+from ei_automation.devices.openmv.flasher import OpenMvFlasher, Waits
 from ei_automation.devices.sim.client import SimulatedHost
-from ei_automation.devices.sim.openmv import SimulatedOpenMv
+from ei_automation.devices.sim.openmv.board import SimulatedOpenMv
 from ei_automation.devices.sim.server import serving
 from ei_automation.devices.sim.uart import wait_until
 from ei_automation.files import sha256_bytes

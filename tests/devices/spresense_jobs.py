@@ -6,11 +6,11 @@ from typing import Any
 
 from ei_automation.devices.flasher import Job
 from ei_automation.devices.host import Host
-from ei_automation.devices.spresense_updater import Waits
+from ei_automation.devices.spresense.updater import Waits
 from ei_automation.files import sha256_bytes
 from ei_automation.schema.board import find_board
 from ei_automation.schema.firmware import Firmware, FirmwareFile
-from tests.devices.test_spk import make_spk
+from tests.devices.spresense.test_spk import make_spk
 
 SPRESENSE = find_board("sony-spresense")
 WAITS = Waits(

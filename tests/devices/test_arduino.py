@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ei_automation.devices.arduino import ArduinoFlasher, touch
-from ei_automation.devices.at import AtConsole
+from ei_automation.devices.at.console import AtConsole
 from ei_automation.devices.flasher import Job
 from ei_automation.devices.host import SerialPort
 from ei_automation.devices.sim.arduino import SimulatedArduino, SimulatedNicla, SimulatedPortenta
@@ -26,8 +26,8 @@ from ei_automation.files import sha256_bytes
 from ei_automation.schema.board import BoardKind, find_board
 from ei_automation.schema.firmware import Firmware, FirmwareFile, FirmwareKind
 from ei_automation.workflow.simulated_model import load_model
+from tests.devices.dfu.test_target import with_suffix
 from tests.devices.surroundings import CLASSIFIER, LABELS, surroundings
-from tests.devices.test_dfu_target import with_suffix
 
 NICLA = find_board("arduino-nicla-vision")
 IMAGE = random.Random(1).randbytes(9000) + CLASSIFIER + random.Random(2).randbytes(4_000)

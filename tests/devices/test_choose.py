@@ -20,12 +20,12 @@ from ei_automation.devices.choose import (
     find_ports,
     open_host,
 )
-from ei_automation.devices.drives import MARKER, MountPoint
 from ei_automation.devices.host import Host, SerialPort
 from ei_automation.devices.local_host import LocalHost
+from ei_automation.devices.openmv.drives import MARKER, MountPoint
 from ei_automation.devices.sim.arduino import SimulatedNicla
 from ei_automation.devices.sim.client import SimulatedHost
-from ei_automation.devices.sim.openmv import SimulatedOpenMv
+from ei_automation.devices.sim.openmv.board import SimulatedOpenMv
 from ei_automation.devices.sim.server import serving
 from ei_automation.devices.sim.uart import wait_until
 from ei_automation.errors import DeviceError, UsageError

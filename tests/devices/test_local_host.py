@@ -10,9 +10,9 @@ import pytest
 import usb.backend.libusb1
 from serial.tools.list_ports_common import ListPortInfo
 
-from ei_automation.devices.drives import MARKER, MountPoint
 from ei_automation.devices.host import SerialPort
 from ei_automation.devices.local_host import LocalHost, is_permitted
+from ei_automation.devices.openmv.drives import MARKER, MountPoint
 from ei_automation.errors import DeviceError
 
 

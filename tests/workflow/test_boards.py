@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ei_automation.devices.sim.arduino import SimulatedNicla
-from ei_automation.devices.sim.openmv import SimulatedOpenMv
+from ei_automation.devices.sim.openmv.board import SimulatedOpenMv
 from ei_automation.devices.sim.server import serving
 from ei_automation.devices.sim.spresense import SimulatedSpresense
 from ei_automation.devices.sim.uart import wait_until

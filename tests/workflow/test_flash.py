@@ -13,7 +13,7 @@ import pytest
 
 from ei_automation.devices.sim.arduino import SimulatedNicla
 from ei_automation.devices.sim.board import SimulatedBoard
-from ei_automation.devices.sim.openmv import SimulatedOpenMv
+from ei_automation.devices.sim.openmv.board import SimulatedOpenMv
 from ei_automation.devices.sim.server import serving
 from ei_automation.devices.sim.spresense import SimulatedSpresense
 from ei_automation.errors import DeviceError, DoesNotFitError, NotFoundError, UsageError, VerificationError
@@ -22,8 +22,8 @@ from ei_automation.settings import Settings
 from ei_automation.workflow.flash import Flashed, FlashRequest, flash, prepare
 from ei_automation.workflow.project import Event, Session, open_session
 from ei_automation.workflow.verify import verify
+from tests.devices.spresense.test_spk import make_spk
 from tests.devices.surroundings import CLASSIFIER, LABELS, surroundings
-from tests.devices.test_spk import make_spk
 
 NICLA, CAMERA, SPRESENSE = "arduino-nicla-vision", "openmv-cam-h7-plus", "sony-spresense"
 START = b"\x00\x00\x05\x24\x01\x04\x04\x08"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ei_automation.cli.options import json_option, port_option
+from ei_automation.cli.options import json_option, port_option, wanted_port
 from ei_automation.cli.output import OUTPUT
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ def boards(port: str | None, supported: bool, udev: bool) -> None:
     A board in its boot loader is listed too. Where a permission is missing, the way to get it is said.
     """
     from ei_automation.errors import UsageError
-    from ei_automation.settings import Settings
     from ei_automation.workflow.boards import look, supported_markdown, udev_text
 
     if (supported or udev) and (OUTPUT.json_mode or (supported and udev)):
@@ -36,7 +35,7 @@ def boards(port: str | None, supported: bool, udev: bool) -> None:
     if supported or udev:
         OUTPUT.plain(supported_markdown() if supported else udev_text().rstrip("\n"))
         return
-    report = look(port or Settings.from_env().port)
+    report = look(wanted_port(None, port))
     if OUTPUT.json_mode:
         OUTPUT.document(report.to_json())
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ei_automation.cli.options import ProjectPath, open_project, port_option
+from ei_automation.cli.options import ProjectPath, open_project, port_option, wanted_port
 from ei_automation.cli.output import OUTPUT
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _live(session: Session | None, as_json: bool, given: dict[str, Any]) -> None
         result_timeout_s=given["result_timeout"],
         scripts=ScriptWish(given["script"], given["given"], session),
     )
-    plug = plugged_board(_port(session, given["port"]), wanted_board(session, given["board"]))
+    plug = plugged_board(wanted_port(session, given["port"]), wanted_board(session, given["board"]))
     watcher = shown(as_json=as_json)
     try:
         tally = run_board(plug, request, watcher, on_event=OUTPUT.on_event)
@@ -117,13 +117,6 @@ def _summary(tally: Tally) -> str:
     return "; ".join(parts)
 
 
-def _port(session: Session | None, given: str | None) -> str | None:
-    """The port that the flag or the settings name."""
-    from ei_automation.settings import Settings
-
-    return given or (session.settings if session else Settings.from_env()).port
-
-
 # Comparing it with LiteRT
 
 
@@ -142,7 +135,7 @@ def _parity(session: Session | None, given: dict[str, Any]) -> None:
         mapping=session.manifest.dataset.labels if session else {},
         result_timeout_s=given["result_timeout"],
     )
-    plug = plugged_board(_port(session, given["port"]), board)
+    plug = plugged_board(wanted_port(session, given["port"]), board)
     with OUTPUT.watching():
         report = compare(plug, request, on_event=OUTPUT.on_event)
     if OUTPUT.json_mode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ei_automation.devices.sim.at_firmware import AtFacts, AtFirmware
+from ei_automation.devices.sim.at.firmware import AtFacts, AtFirmware
 from ei_automation.devices.sim.board import SimulatedBoard, Surroundings, UsbDevice
 from ei_automation.devices.sim.dfu_device import DfuEvents, DfuFacts, DfuMemory, SimulatedDfu
 from ei_automation.devices.sim.uart import Uart

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ei_automation.devices.drives import TEMPORARY, MountedDrive
+from ei_automation.devices.openmv.drives import TEMPORARY, MountedDrive
 from ei_automation.errors import DeviceError
 
 CLUSTER_BYTES = 512

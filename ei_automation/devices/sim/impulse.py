@@ -7,7 +7,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from ei_automation.devices.sim.at_results import fomo_boxes
+from ei_automation.devices.sim.at.results import fomo_boxes
 from ei_automation.devices.sim.board import Image, SimulatedModel, Surroundings
 from ei_automation.errors import VerificationError
 from ei_automation.schema.inference_result import InferenceResult, Timing

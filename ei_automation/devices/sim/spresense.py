@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from ei_automation.devices.sim.arduino import models_in
-from ei_automation.devices.sim.at_firmware import AtFacts, AtFirmware
+from ei_automation.devices.sim.at.firmware import AtFacts, AtFirmware
 from ei_automation.devices.sim.board import SimulatedBoard, Surroundings
 from ei_automation.devices.sim.uart import Uart
 from ei_automation.devices.sim.updater import CONSOLE_BAUD, REQUEST_S, WELCOME, SimulatedUpdater, Store

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ei_automation.devices.sim.faults import Faults
 from ei_automation.devices.sim.uart import ResetError, Uart
-from ei_automation.devices.spk import read_spk
+from ei_automation.devices.spresense.spk import read_spk
 from ei_automation.errors import VerificationError
 
 SOH, STX, EOT, ACK, NAK, CAN, CRC_START = 0x01, 0x02, 0x04, 0x06, 0x15, 0x18, 0x43

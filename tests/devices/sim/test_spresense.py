@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 import serial
 
-from ei_automation.devices.at import AtConsole
+from ei_automation.devices.at.console import AtConsole
 from ei_automation.devices.sim.client import SimulatedHost
 from ei_automation.devices.sim.pty import PtyDoor
 from ei_automation.devices.sim.server import serving
@@ -21,9 +21,9 @@ from ei_automation.devices.sim.spresense import FACTS, SimulatedSpresense
 from ei_automation.devices.sim.uart import wait_until
 from ei_automation.devices.transport import Deadline, open_port
 from ei_automation.errors import DeviceError
+from tests.devices.spresense.test_spk import make_spk
 from tests.devices.spresense_jobs import SPK
 from tests.devices.surroundings import CLASSIFIER, FOMO, LABELS, surroundings
-from tests.devices.test_spk import make_spk
 
 SONYS_PROGRAM = "EIAUTO_TEST_FLASH_WRITER"
 """Environment variable: path of Sony's flash_writer.py, with its xmodem.py beside it; it is not ours to bring."""

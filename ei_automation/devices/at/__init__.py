@@ -1,0 +1,1 @@
+"""Edge Impulse's firmware on a serial line: AT commands, and the results it prints."""

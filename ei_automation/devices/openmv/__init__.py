@@ -1,0 +1,1 @@
+"""OpenMV cameras: their debug protocol, their drive, their boot loaders."""

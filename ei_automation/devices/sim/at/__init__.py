@@ -1,0 +1,1 @@
+"""Edge Impulse's firmware on a simulated board."""

@@ -1,0 +1,1 @@
+"""Sony Spresense: packages over XMODEM-1K to the updater of its boot loader."""
