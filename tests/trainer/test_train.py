@@ -78,7 +78,7 @@ NO_DENSE = TransferLearnBlock(
     ("block", "stored_bytes"),
     [
         (transfer_parameters().learn_block, STORED_BYTES),
-        (NO_DENSE, 0),
+        pytest.param(NO_DENSE, 0, marks=[pytest.mark.slow, pytest.mark.ci]),
         pytest.param(NO_DENSE, STORED_BYTES, marks=pytest.mark.slow),
     ],
     ids=["dense", "no dense, features too large to store", "no dense"],
@@ -90,7 +90,7 @@ def test_stored_features_give_the_weights_of_a_plain_fit(
     require_equal_weights(replace(request_, parameters=parameters), stored_bytes=stored_bytes)
 
 
-@pytest.mark.parametrize("neurons", [16, 0])
+@pytest.mark.parametrize("neurons", [pytest.param(16, marks=[pytest.mark.slow, pytest.mark.ci]), 0])
 def test_those_of_mobilenet_v1_too(small: TrainingRequest, neurons: int) -> None:
     layer = TransferLayer(type="transfer_mobilenetv1_a1_d100", neurons=neurons)
     block = TransferLearnBlock(type="keras-transfer-image", visual_layer=layer)
@@ -214,6 +214,8 @@ def test_a_stopped_training_of_the_large_kind_too(request_: TrainingRequest, tmp
     require_equal_after_stops([3], request_, whole)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_real_fine_tuning_changes_the_end_of_the_base(small: TrainingRequest) -> None:
     def tuned(tuning: FineTuning) -> TrainingResult:
         parameters = transfer_parameters(1, learn_block=SMALL, learning_rate=1e-5, fine_tuning=tuning)
