@@ -12,6 +12,7 @@ EiautoError                     exit code
 ├── DatasetError                6    the samples cannot be used
 ├── JobFailedError              7    a job of the backend failed
 ├── VerificationError           8    a hash, a number or a state is not what the record says
+├── DeviceError                 9    a board: not there, silent, unplugged, or it refused
 ├── DoesNotFitError             10   a model takes more memory than a board has
 └── InterruptedRunError         130  Ctrl-C
 ```

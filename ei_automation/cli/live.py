@@ -29,6 +29,11 @@ TOP_LABELS = 3
 """How many labels a plain line names."""
 
 
+def visible(text: str) -> str:
+    """What a board says, without what would move the cursor or clear the screen."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
 def milliseconds(value_us: float) -> str:
     """A time with about three digits, in the unit that suits it."""
     if value_us < 1000:
@@ -53,7 +58,7 @@ def box_words(box: ObjectBox) -> str:
     score = "" if box.score is None else f" {box.score:.3f}"
     size = f" {box.width}x{box.height}" if box.width or box.height else ""
     track = "" if box.track is None else f" #{box.track}"
-    return f"{box.label}{track}{score} at {box.x},{box.y}{size}"
+    return f"{visible(box.label)}{track}{score} at {box.x},{box.y}{size}"
 
 
 def other_words(result: InferenceResult) -> list[str]:
@@ -78,7 +83,7 @@ def plain_line(result: InferenceResult, number: int, seconds: float) -> str:
     words = []
     if result.classification:
         ranked = sorted(result.classification.items(), key=lambda item: -item[1])
-        words.append("  ".join(f"{label} {score:.3f}" for label, score in ranked[:TOP_LABELS]))
+        words.append("  ".join(f"{visible(label)} {score:.3f}" for label, score in ranked[:TOP_LABELS]))
     if result.boxes is not None:
         words.append("; ".join(box_words(box) for box in result.boxes) or "no objects")
     words += other_words(result)
@@ -143,9 +148,9 @@ class LiveView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         rows = max(LEAST_ROWS, options.size.height - AROUND_LINES)
-        yield Text(f"{self._facts.board} at {self._facts.port}", style="bold")
+        yield Text(visible(f"{self._facts.board} at {self._facts.port}"), style="bold")
         if self._facts.firmware:
-            yield Text(self._facts.firmware, style="dim")
+            yield Text(visible(self._facts.firmware), style="dim")
         yield Text()
         yield self._body(options.max_width, rows)
         yield Text()
@@ -200,7 +205,7 @@ def bars(result: InferenceResult, width: int, rows: int) -> Table:
         is_top = top is not None and label == top[0]
         style = "bold green" if is_top else ""
         bar = [ProgressBar(1.0, min(1.0, max(0.0, score)), complete_style="green" if is_top else "cyan")]
-        cells: list[RenderableType] = [Text("▶" if is_top else "", style), Text(label, style)]
+        cells: list[RenderableType] = [Text("▶" if is_top else "", style), Text(visible(label), style)]
         table.add_row(*cells, *(bar if width >= NARROW else []), Text(f"{score:.3f}", style))
     if len(scores) > len(kept):
         table.add_row("", Text(f"and {len(scores) - len(kept)} lower", style="dim"))
@@ -220,7 +225,7 @@ def box_table(boxes: tuple[ObjectBox, ...], width: int, rows: int) -> Renderable
         track = "" if box.track is None else f" #{box.track}"
         score = "" if box.score is None else f"{box.score:.3f}"
         size = (str(box.width), str(box.height)) if has_size and width >= NARROW else ()
-        table.add_row(Text(box.label + track), score, str(box.x), str(box.y), *size)
+        table.add_row(Text(visible(box.label) + track), score, str(box.x), str(box.y), *size)
     if len(boxes) > rows:
         table.add_row(Text(f"and {len(boxes) - rows} more", style="dim"))
     return table
@@ -263,7 +268,7 @@ class PlainLines(JsonLines):
 
     def result(self, result: InferenceResult, tally: Tally) -> None:
         """Print it."""
-        OUTPUT.line(plain_line(result, tally.results, tally.seconds))
+        OUTPUT.plain(plain_line(result, tally.results, tally.seconds))
 
 
 class Terminal:
@@ -294,7 +299,7 @@ class Terminal:
 
 def heading(facts: RunFacts) -> str:
     """What runs, in one line."""
-    return f"{facts.board} at {facts.port}: {facts.firmware}"
+    return visible(f"{facts.board} at {facts.port}: {facts.firmware}")
 
 
 def shown(*, as_json: bool) -> Shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +35,17 @@ class ProjectPath(click.Path):
         typed = Path(incomplete).parent if incomplete else Path()
         found |= {path.parent for path in typed.glob("*/project.toml")}
         return [CompletionItem(str(path)) for path in sorted(found) if str(path).startswith(incomplete)]
+
+
+class Number(click.FloatRange):
+    """A number in a range; nan and inf, which would never be reached, are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See `click.ParamType`."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number that could be reached", param, ctx)
+        return number
 
 
 def project_argument(command: Command) -> Command:

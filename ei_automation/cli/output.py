@@ -45,10 +45,10 @@ class Output:
         self.json_mode = False
         self.quiet = False
         self.debug = False
-        self._talk = _Console(stderr=True, highlight=False)
+        self._talk = _Console(stderr=True, highlight=False, emoji=False)
         terminal = sys.stdout is not None and sys.stdout.isatty()
         width = None if terminal else max(WIDE, Console(stderr=True).width)
-        self._result = _Console(highlight=False, width=width)
+        self._result = _Console(highlight=False, emoji=False, width=width)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._shown: set[str] = set()  # lines of job logs: an error does not say them again
@@ -80,7 +80,9 @@ class Output:
         table = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
         for column in columns:
             table.add_column(
-                column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+                escape(column.removeprefix(">")),
+                justify="right" if column.startswith(">") else "left",
+                overflow="fold",
             )
         for row in rows:
             table.add_row(*[escape(cell) for cell in row])

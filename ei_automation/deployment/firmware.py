@@ -13,7 +13,7 @@ from ei_automation.deployment.parts import MAX_FILE_BYTES, ZIP_STARTS, read_part
 from ei_automation.deployment.recognise import COMPILED_MARKS, PROGRAM_MARK, labels_of, recognise_files
 from ei_automation.errors import NotFoundError, VerificationError
 from ei_automation.files import sha256_bytes, storage_errors
-from ei_automation.schema.board import BoardKind, known_boards
+from ei_automation.schema.board import BoardKind, find_board, known_boards
 from ei_automation.schema.firmware import Firmware, FirmwareFile, FirmwareKind
 
 __all__ = ["find_model", "recognise_firmware"]
@@ -188,7 +188,6 @@ def _images(path: Path, files: Mapping[str, bytes], images: Mapping[str, bytes])
                     f"{path} holds two images for {board.name}: {found[board.id].name}, {name}"
                 )
             found[board.id] = _file(name, content)
-            notes += _start_notes(found[board.id], board)
     if not found:
         raise NotFoundError(
             f"{path} holds firmware for boards that are not known here: {', '.join(sorted(images))}", hint=ASK
@@ -250,8 +249,17 @@ def _firmware(
         for image in {each.sha256: each for each in images.values()}.values()
         for model in find_models(image.content)
     )
+    problems = [
+        f"{image.name} does not begin as a program for {find_board(board).name} does"
+        for board, image in images.items()
+        if not any(
+            _is_program(image, find_board(other)) for other in images if images[other].sha256 == image.sha256
+        )
+    ]
     if len(models) > 1:
         notes.append(f"{len(models)} different .tflite files are inside; which one is the project's is not known")
+    if kind == "openmv-firmware":
+        problems += [problem for board, image in images.items() if (problem := _other_camera(image, board))]
     project, version = _named(path)
     labels = labels_of(files)[0] if openmv.LABELS_NAME in files else ()
     return Firmware(
@@ -262,6 +270,7 @@ def _firmware(
         model=next(iter(models)) if len(models) == 1 else None,
         deploy_version=version,
         project=project,
+        problems=tuple(dict.fromkeys(problems)),
         notes=tuple(notes),
     )
 
@@ -276,14 +285,24 @@ def _named(path: Path) -> tuple[str, int | None]:
     return (match["project"], int(match["version"])) if match else ("", None)
 
 
-def _start_notes(image: FirmwareFile, board: BoardKind) -> list[str]:
+def _is_program(image: FirmwareFile, board: BoardKind) -> bool:
     """Whether an image begins as a Cortex-M's program must: second word = where it starts, odd, inside itself.
 
     Source: ARMv7-M Architecture Reference Manual, B1.5.3, the vector table.
     """
     if board.dfu is None:
-        return []
+        return True
     reset = struct.unpack_from("<I", image.content, 4)[0] if image.size_bytes >= 8 else 0
-    if reset & 1 and reset in board.dfu.allowed:
-        return []
-    return [f"{image.name} does not begin as a program for {board.name} does, and may not start: check what it is"]
+    return bool(reset & 1) and reset in board.dfu.allowed
+
+
+def _other_camera(image: FirmwareFile, board: str) -> str:
+    """Why an image of OpenMV's firmware is for another camera than its name says; empty where nothing says so.
+
+    The firmware tells its architecture when it is asked, so the text is in the image.
+    """
+    arches = {each.id: each.openmv_arch for each in known_boards() if each.openmv_arch}
+    inside = [each for each, arch in arches.items() if arch.encode() in image.content]
+    if not inside or board in inside:
+        return ""
+    return f"{image.name} says that it is for {find_board(inside[0]).name}, not for {find_board(board).name}"

@@ -34,6 +34,10 @@ RECOVERY = (
     "the boot loader is untouched and the board can always be flashed again: it stays in DFU mode, or comes back "
     f"into it when you {DOUBLE_TAP}; then run the same command again"
 )
+WRITTEN = (
+    "the firmware is written and was compared; press the board's RESET button once, or plug it in again; where it "
+    f"does not start, {DOUBLE_TAP}, then run the same command again"
+)
 
 
 def touch(host: Host, port: SerialPort) -> None:
@@ -70,7 +74,11 @@ class ArduinoFlasher:
         target, speaker, port = dfu_target(job), choose_tool(job.host, job.dfu_tool), _port_to_touch(job)
         serial_number = port.serial_number if port else self._in_dfu_mode(job).serial_number
         touched = (f"touch {port.name} at {TOUCH_BAUD} baud: the board restarts in DFU mode",) if port else ()
-        suffix = len(content) < image.size_bytes
+        notes = ["the DFU suffix at the file's end is not written"] if len(content) < image.size_bytes else []
+        waiting = speaker.find([target.usb_id]) if port else []
+        if waiting:
+            listed = ", ".join(device.serial_number or f"USB {device.place}" for device in waiting)
+            notes.append(f"what is in DFU mode already is another board and left as it is: {listed}")
         return FlashPlan(
             board=job.board.id,
             method=f"DFU with addresses, by {speaker.name}",
@@ -83,7 +91,7 @@ class ArduinoFlasher:
             ),
             port=port.name if port else "",
             serial_number=serial_number,
-            notes=("the DFU suffix at the file's end is not written",) if suffix else (),
+            notes=tuple(notes),
         )
 
     def flash(self, job: Job) -> FlashResult:
@@ -102,7 +110,11 @@ class ArduinoFlasher:
         verified = write_and_verify(job, device, image.name, content, recovery=RECOVERY)
         seconds = time.monotonic() - began
         job.on_step("starting the firmware")
-        device.leave(target)
+        try:
+            device.leave(target)
+        except DeviceError as error:
+            error.hint = error.hint or WRITTEN
+            raise
         port = self._wait_for_port(job, before, job.port.serial_number if job.port else device.serial_number)
         return FlashResult(
             verified=verified,
@@ -133,7 +145,7 @@ class ArduinoFlasher:
         """The board that is in DFU mode now."""
         usb_id = dfu_target(job).usb_id
         there = choose_tool(job.host, job.dfu_tool).find([usb_id])
-        device = choose_device(there, job.port.serial_number if job.port else "")
+        device = choose_device(there, job.port.serial_number if job.port else "", exact=True)
         if device is None:
             raise DeviceError(
                 f"no {job.board.name} is plugged in: no port of it, and none in DFU mode ({usb_id})",

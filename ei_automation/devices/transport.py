@@ -12,6 +12,15 @@ import serial
 
 from ei_automation.errors import DeviceError
 
+try:
+    import termios
+except ImportError:  # Windows
+    TERMINAL_ERROR: type[Exception] = OSError
+else:
+    TERMINAL_ERROR = termios.error
+GONE = (OSError, serial.SerialException, TypeError, TERMINAL_ERROR)
+"""What pyserial raises where a port has gone. termios.error is no OSError, and comes through where input is
+dropped or a speed is set; TypeError: another thread has closed it."""
 SEEN_BYTES = 200
 """How much of what came last an error shows."""
 TICK_S = 0.02
@@ -102,9 +111,12 @@ class Port:
         Raises:
             DeviceError: They did not come in time, or the port is gone.
         """
+        is_late = False  # looked at before what came last is: it counts, and a stream without end does not go on
         while len(self._held) < size:
-            if not self._pull() and deadline.passed:
+            if is_late:
                 raise self.late(doing, deadline, hint)
+            self._pull()
+            is_late = deadline.passed
         data = bytes(self._held[:size])
         del self._held[:size]
         return data
@@ -121,14 +133,17 @@ class Port:
         Raises:
             DeviceError: None came in time, or the port is gone.
         """
+        is_late = False
         while True:
             places = [(place + len(token)) for token in tokens if (place := self._held.find(token)) >= 0]
             if places:
                 data = bytes(self._held[: min(places)])
                 del self._held[: min(places)]
                 return data
-            if not self._pull() and deadline.passed:
+            if is_late:
                 raise self.late(doing, deadline, hint)
+            self._pull()
+            is_late = deadline.passed
 
     def drain(self, quiet_s: float, deadline: Deadline) -> bytes:
         """Everything until nothing comes for a while.
@@ -216,7 +231,7 @@ class Port:
         """Say in words what the system says of a port."""
         try:
             yield
-        except (OSError, serial.SerialException, TypeError) as error:  # TypeError: closed by another thread
+        except GONE as error:
             raise DeviceError(
                 f"{self.name} is gone while {doing}: {error}",
                 seen=self.seen,
@@ -245,7 +260,7 @@ def open_port(name: str, baud: int = 115_200) -> Port:
         if not name.startswith("rfc2217://"):  # it has no such timeout
             line.write_timeout = WRITE_TIMEOUT_S
         line.open()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TERMINAL_ERROR) as error:
         raise DeviceError(f"{name} cannot be opened: {error}", hint=_opening_hint(name, error)) from error
     return Port(line, name)
 

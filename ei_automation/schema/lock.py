@@ -164,7 +164,8 @@ class FlashRecord(StrictModel):
     model_sha256: str = Field(default="", exclude_if=lambda value: not value)
     """Of the .tflite file in it; empty where none is to be found."""
     verified: str
-    """How it is known that the device holds it."""
+    """How it is known that the device holds it; empty from the first write on until that is known: where flashing
+    was interrupted, what the device holds is not known."""
     proof: str = Field(default="", exclude_if=lambda value: not value)
     """What the firmware said of itself afterwards; empty where it was not asked."""
 
@@ -191,3 +192,9 @@ class Lock(StrictModel):
     flashed: list[FlashRecord] = Field(default_factory=list, exclude_if=lambda value: not value)
     """The last one of each device. Its time is in `environment`."""
     environment: EnvironmentRecord = EnvironmentRecord()
+
+    @property
+    def trained_sha256(self) -> frozenset[str]:
+        """Hashes of the models of all recorded trainings."""
+        trainings = [split.training for split in self.splits.values() if split.training]
+        return frozenset(model.sha256 for training in trainings for model in training.models.values())

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ei_automation.errors import EiautoError, NotFoundError, SettingsError, UsageError, VerificationError
-from ei_automation.files import sha256_file, storage_errors
+from filelock import FileLock, Timeout
+
+from ei_automation.errors import (
+    DeviceError,
+    EiautoError,
+    NotFoundError,
+    SettingsError,
+    StorageError,
+    UsageError,
+    VerificationError,
+)
+from ei_automation.files import ensure_folder, fingerprint, sha256_file, storage_errors
 from ei_automation.schema.board import BoardKind, find_board
 from ei_automation.schema.firmware import Firmware, FirmwareKind
 from ei_automation.schema.lock import MAIN_SPLIT
+from ei_automation.settings import Settings
 from ei_automation.workflow.project import Session
 
 if TYPE_CHECKING:
@@ -125,6 +137,34 @@ def plugged_board(wanted: str | None, board: BoardKind | None) -> PluggedBoard:
     return PluggedBoard(host, choose_port(host, wanted=wanted, board=board), board)
 
 
+@contextmanager
+def alone_with(device: str, settings: Settings) -> Iterator[None]:
+    """Hold a device for one flashing: between touch, boot loader and firmware no port is open all the time.
+
+    Args:
+        device: Which one.
+        settings: Say where the cache is; where that cannot be written, nothing is held.
+
+    Raises:
+        DeviceError: Another run is flashing it; nothing was written.
+    """
+    path = settings.cache_folder / "devices" / f"{fingerprint(device)}.lock"
+    guard = FileLock(path)
+    with suppress(StorageError), storage_errors(path, "holding a device"):
+        ensure_folder(path.parent, "holding a device")
+        try:
+            guard.acquire(timeout=0)
+        except Timeout:
+            raise DeviceError(
+                f"another run of eiauto is flashing {device}",
+                hint="nothing was written by this one; wait for the other one, then run the same command again",
+            ) from None
+    try:
+        yield
+    finally:
+        guard.release()
+
+
 def suits(firmware: Firmware, board: BoardKind) -> bool:
     """Whether a deployment can go onto a board: it has an image for it, or is a library for its scripts."""
     if firmware.kind == "openmv-library":
@@ -165,13 +205,13 @@ def deployment_for(
         VerificationError: The recorded file is not what was built.
     """
     kinds = kinds or KINDS.get(board.flasher, ())
-    found, reasons = _readable(_recorded(session)), _missing(session)
+    found = _readable(_recorded(session))
     usable = [each for each in found if _is_usable(each, board, kinds, script_api)]
     if not usable:
         others = [path for path in _lying(session) if path not in {each.path for each in found}]
         usable = [each for each in _readable(others) if _is_usable(each, board, kinds, script_api)]
     if not usable:
-        raise _none_for(session, board, reasons)
+        raise _none_for(session, board, [*_missing(session), *_unreadable(session)])
     best = min(kinds.index(each.firmware.kind) for each in usable)
     usable = [each for each in usable if kinds.index(each.firmware.kind) == best]
     if len(usable) > 1:
@@ -243,7 +283,7 @@ def _missing(session: Session) -> list[str]:
     """Recorded deployments that are not there, e.g. in a fresh checkout."""
     split = session.read_lock().splits.get(MAIN_SPLIT)
     return [
-        record.file
+        f"recorded and not there: {record.file}"
         for record in (split.deployments if split else [])
         if not (session.folder / record.file).exists()
     ]
@@ -266,13 +306,28 @@ def _readable(paths: Sequence[Path]) -> list[Deployment]:
     return found
 
 
-def _none_for(session: Session, board: BoardKind, missing: Sequence[str]) -> NotFoundError:
+def _unreadable(session: Session) -> list[str]:
+    """Why files of the folder may be for the board and cannot be used: damaged, ambiguous, not permitted."""
+    reasons = []
+    for path in _lying(session):
+        try:
+            given_deployment(path)
+        except NotFoundError:  # sound, and for no board
+            continue
+        except EiautoError as error:
+            reasons.append(error.message)
+    return reasons
+
+
+def _none_for(session: Session, board: BoardKind, reasons: Sequence[str]) -> NotFoundError:
     """The error where a project has nothing for a board."""
     wanted = " or ".join(KINDS.get(board.flasher, ())) or "firmware"
-    gone = f"; recorded and not there: {', '.join(missing)}" if missing else ""
-    target = "openmv" if board.openmv is not None else "TARGET"
+    why = "; ".join([f"{wanted} was looked for", *reasons])
+    name = session.folder.name
+    build = f"build it with `eiauto deploy {name} --target openmv`"
+    if board.openmv is None:
+        build = f"Studio builds it: wish it under [[deployments]] and run `eiauto deploy {name} --backend studio`"
     return NotFoundError(
-        f"{session.folder / FOLDER} holds nothing for {board.name} ({wanted} was looked for){gone}",
-        hint=f"build it with `eiauto deploy {session.folder.name} --target {target}`, or give the zip that Studio"
-        " built with --from ZIP",
+        f"{session.folder / FOLDER} holds nothing for {board.name} ({why})",
+        hint=f"{build}, or give the zip that Studio built with --from ZIP",
     )

@@ -192,10 +192,10 @@ class ScriptRunning:
             # Asked before the output is read once more: what was printed last is not lost.
             is_running = self._camera.is_running(Deadline(ANSWER_S))
             if silence.passed:
-                raise self._late(silence)
+                raise self._late(silence, "--result-timeout")
             time.sleep(min(POLL_S, deadline.left_s))
         if not count and not is_over():
-            raise self._late(deadline)
+            raise self._late(deadline, "--seconds")
 
     def end(self, within_s: float) -> None:
         """See `Running`."""
@@ -217,10 +217,11 @@ class ScriptRunning:
             ended = f"ended with {reason}" if reason else "ended without a result"
             raise self._error(f"the script {self._script.name} {ended}", _script_hint(reason))
 
-    def _late(self, deadline: Deadline) -> DeviceError:
+    def _late(self, deadline: Deadline, option: str) -> DeviceError:
+        """The error where the time of an option was too short."""
         return self._error(
             f"the script {self._script.name} gave no result within {deadline.seconds:g} s",
-            "it may print something else, or be slow: see its words above, or allow more with --result-timeout",
+            f"it may print something else, or be slow: see its words above, or allow more with {option}",
         )
 
     def _error(self, message: str, hint: str) -> DeviceError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ei_automation.devices.arduino import ArduinoFlasher
@@ -12,20 +12,24 @@ from ei_automation.devices.flasher import DfuTool, Flasher, Job
 from ei_automation.devices.host import SIMULATED, Host, SerialPort
 from ei_automation.devices.openmv.flasher import OpenMvFlasher
 from ei_automation.devices.spresense.flasher import SpresenseFlasher
-from ei_automation.errors import DeviceError, UsageError
+from ei_automation.errors import DeviceError, InterruptedRunError, UsageError, VerificationError
 from ei_automation.files import fingerprint, sha256_bytes
 from ei_automation.schema.board import BoardKind
 from ei_automation.schema.firmware import Firmware, FirmwareKind, FlashPlan, FlashResult
-from ei_automation.schema.lock import FlashRecord
+from ei_automation.schema.lock import MAIN_SPLIT, FlashRecord, SplitRecord
+from ei_automation.settings import Settings
 from ei_automation.workflow.board_session import (
     Deployment,
+    alone_with,
     deployment_for,
     given_deployment,
     suits,
     wanted_board,
 )
+from ei_automation.workflow.flash_watch import FlashWatch
 from ei_automation.workflow.project import Event, Session
 from ei_automation.workflow.prove import ANSWER_S, Proof, prove
+from ei_automation.workflow.stale import stale_data, stale_training
 
 Tell = Callable[[Event], None]
 FLASHERS: dict[str, type[Flasher]] = {
@@ -72,12 +76,14 @@ class Prepared:
         flasher: That will do it.
         plan: What it will do.
         source: Where the firmware is from.
+        device: Which one it is, of all that this machine or a simulation has.
     """
 
     job: Job
     flasher: Flasher
     plan: FlashPlan
     source: Path
+    device: str
 
 
 @dataclass(frozen=True)
@@ -108,11 +114,12 @@ def prepare(session: Session | None, request: FlashRequest, tell: Tell) -> Prepa
     Raises:
         UsageError: It is for another board, or what it holds is damaged.
         NotFoundError: There is no such deployment or board.
+        VerificationError: The project's deployment is not what was built, or older than its model.
         DoesNotFitError: It takes more than the board has.
         DeviceError: The board is not there.
     """
     board = _board(session, request.board)
-    deployment = _deployment(session, request.source, board)
+    deployment = _deployment(session, request.source, board, tell)
     source, firmware = deployment.path, deployment.firmware
     flasher = FLASHERS[_family(board, firmware)]()
     for note in firmware.notes:
@@ -133,7 +140,9 @@ def prepare(session: Session | None, request: FlashRequest, tell: Tell) -> Prepa
         on_progress=lambda text, done, total: tell(Event("progress", text, done, total)),
         on_note=lambda text: tell(Event("note", text)),
     )
-    return Prepared(job, flasher, flasher.plan(job), source)
+    plan = flasher.plan(job)
+    machine = "/".join((request.port or "").split("/")[:3]) if (request.port or "").startswith(SIMULATED) else ""
+    return Prepared(job, flasher, plan, source, f"{machine} {board.id} {plan.serial_number}".strip())
 
 
 def flash(session: Session | None, prepared: Prepared, answer_s: float = ANSWER_S) -> Flashed:
@@ -145,22 +154,40 @@ def flash(session: Session | None, prepared: Prepared, answer_s: float = ANSWER_
         answer_s: By when the firmware must say what it is.
 
     Raises:
-        DeviceError: It failed: the hint says in what state the board is left.
+        DeviceError: It failed: the hint says in what state the board is left; or another run is flashing it.
         VerificationError: The board does not hold what was sent, or runs something else.
+        InterruptedRunError: Ctrl-C; the hint says in what state the board is left.
     """
+    with alone_with(prepared.device, session.settings if session else Settings.from_env()):
+        return _flash(session, prepared, answer_s)
+
+
+def _flash(session: Session | None, prepared: Prepared, answer_s: float) -> Flashed:
+    """See `flash`."""
     job = prepared.job
-    result = prepared.flasher.flash(job)
-    record = FlashRecord(
+    begun = FlashRecord(
         board=job.board.id,
-        serial_number=result.serial_number or prepared.plan.serial_number,
+        serial_number=prepared.plan.serial_number,
         file=_name(session, prepared.source),
         image_sha256=image_sha256(prepared.plan),
         model_sha256=sha256_bytes(job.firmware.model) if job.firmware.model else "",
-        verified=result.verified,
+        verified="",
     )
-    _record(session, record)  # it is on the board, whatever the firmware says now
+    watch = FlashWatch(job, lambda: _record(session, begun))
+    with watch.stoppable():
+        result = prepared.flasher.flash(watch.job)
+    serial_number = result.serial_number or begun.serial_number
+    record = begun.model_copy(update={"serial_number": serial_number, "verified": result.verified})
+    _record(session, record, begun)  # it is on the board, whatever the firmware says now
     job.on_step("Asking the firmware what it is")
-    proof = prove(job, result, answer_s)
+    trained = session.read_lock().trained_sha256 if session else ()
+    try:
+        proof = prove(job, result, answer_s, trained=trained)
+    except KeyboardInterrupt as stop:
+        raise InterruptedRunError(
+            "stopped while the firmware was asked what it is",
+            hint="the board was flashed: ask it with `eiauto run`",
+        ) from stop
     record = record.model_copy(update={"proof": proof.text})
     _record(session, record)
     return Flashed(prepared.plan, result, proof, record)
@@ -187,18 +214,44 @@ def _board(session: Session | None, name: str) -> BoardKind:
     return board
 
 
-def _deployment(session: Session | None, source: Path | None, board: BoardKind) -> Deployment:
+def _deployment(session: Session | None, source: Path | None, board: BoardKind, tell: Tell) -> Deployment:
     """What goes onto it.
 
     Raises:
         UsageError: Nothing is named.
         NotFoundError: There is nothing.
+        VerificationError: The project's is older than its model.
     """
     if source is not None:
         return given_deployment(source)
     if session is None:
         raise UsageError("there is nothing to flash", hint="name a project, or a deployment with --from ZIP")
-    return deployment_for(session, board)
+    found = deployment_for(session, board)
+    return replace(found, firmware=_as_recorded(session, found, tell))
+
+
+def _as_recorded(session: Session, found: Deployment, tell: Tell) -> Firmware:
+    """A project's deployment with what the lock knows of it.
+
+    Raises:
+        VerificationError: It holds an older model than the project's.
+    """
+    lock = session.read_lock()
+    split = lock.splits.get(MAIN_SPLIT, SplitRecord())
+    record = next((each for each in split.deployments if session.folder / each.file == found.path), None)
+    if record is None:
+        return found.firmware
+    if training := split.training:
+        trained = {model.sha256 for model in training.models.values()}
+        if record.model_sha256 and record.model_sha256 not in trained:
+            raise VerificationError(
+                f"{record.file} was built from an older model than the project's",
+                hint="run `eiauto deploy` first, or give it with --from if the older one is meant",
+            )
+        if reason := stale_data(session, lock) or stale_training(session, MAIN_SPLIT, training):
+            tell(Event("note", f"{record.file}: {reason}"))
+    firmware = found.firmware
+    return firmware if firmware.deploy_version else replace(firmware, deploy_version=record.version)
 
 
 def _family(board: BoardKind, firmware: Firmware) -> str:
@@ -262,15 +315,22 @@ def _name(session: Session | None, source: Path) -> str:
     return source.name
 
 
-def _record(session: Session | None, record: FlashRecord) -> None:
-    """Write what a device holds now into the lock, in place of what it held before."""
+def _record(session: Session | None, record: FlashRecord, begun: FlashRecord | None = None) -> None:
+    """Write what a device holds now into the lock, in place of what it held before.
+
+    Args:
+        session: The project; None for none.
+        record: What it holds.
+        begun: What was recorded when writing began: in its boot loader a device may tell no serial number.
+    """
     if session is None:
         return
     lock = session.read_lock()
-    device = (record.board, record.serial_number)
-    others = [other for other in lock.flashed if (other.board, other.serial_number) != device]
+    device = {(each.board, each.serial_number) for each in (record, begun or record)}
+    others = [other for other in lock.flashed if (other.board, other.serial_number) not in device]
     flashed = sorted([*others, record], key=lambda each: (each.board, each.serial_number))
-    session.write_lock(lock.model_copy(update={"flashed": flashed}), f"flash {record.board}")
+    step = f"flash {record.board} {record.serial_number}".rstrip()
+    session.write_lock(lock.model_copy(update={"flashed": flashed}), step)
 
 
 __all__ = ["DfuTool", "FlashRequest", "Flashed", "Prepared", "flash", "prepare"]

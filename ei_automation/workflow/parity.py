@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ei_automation.devices.transport import Deadline
-from ei_automation.dsp.image import to_features
 from ei_automation.errors import DatasetError, UsageError, VerificationError
 from ei_automation.files import sha256_bytes
 from ei_automation.inference.interpreter import Classifier
-from ei_automation.schema.impulse import Channels
 from ei_automation.schema.inference_result import InferenceResult
 from ei_automation.workflow.board_session import PluggedBoard
 from ei_automation.workflow.consoles import AtRunning, console_of, open_at
+from ei_automation.workflow.firmware_scores import firmware_scores
 from ei_automation.workflow.parity_inputs import (
     LabelledImage,
     ParityModel,
@@ -236,12 +235,13 @@ def compare(plug: PluggedBoard, request: ParityRequest, *, on_event: Callable[[E
         UsageError: The board takes no features, or finds objects.
         NotFoundError: The folder is not there.
         DatasetError: There are no images, or some cannot be used, or their labels are not the model's.
-        VerificationError: The board runs a network with other labels.
+        VerificationError: The model has more or fewer scores than labels; the board runs a network with others.
         DeviceError: It does not answer.
     """
     images = listed_images(request.images, count=request.count, mapping=request.mapping)
     _require_labels(images, request.model.labels, request.images)
     classifier = Classifier(request.model.content)
+    _require_label_count(request.model, classifier.output_count)
     pixels = input_pixels(images, classifier.input_shape, request.model.resize_mode)
     if console_of(plug) == "openmv":
         raise UsageError(
@@ -256,7 +256,7 @@ def compare(plug: PluggedBoard, request: ParityRequest, *, on_event: Callable[[E
             labels = _labels_of(result, labels, classifier.output_count)
             _require_labels(images, labels, request.images)
             results.append(result)
-    host = classifier.scores(to_features(np.stack(pixels), _channels(classifier)))
+    host = firmware_scores(classifier, np.stack(pixels))
     samples = [_sample(*each, labels) for each in zip(images, results, host, strict=True)]
     return ParityReport(
         firmware=running.firmware,
@@ -267,10 +267,6 @@ def compare(plug: PluggedBoard, request: ParityRequest, *, on_event: Callable[[E
         tolerance=request.tolerance,
         samples=tuple(samples),
     )
-
-
-def _channels(classifier: Classifier) -> Channels:
-    return "RGB" if classifier.input_shape[2] == 3 else "Grayscale"
 
 
 def _finds_objects() -> UsageError:
@@ -288,6 +284,15 @@ def _require_labels(images: Sequence[LabelledImage], labels: Sequence[str], fold
             f"{folder} has folders that are no labels of the model: {', '.join(unknown)}; it knows"
             f" {', '.join(labels)}",
             hint="rename them, or put the images into a folder without class folders",
+        )
+
+
+def _require_label_count(model: ParityModel, count: int) -> None:
+    """Refuse labels that are not those of the scores; empty labels are not known yet."""
+    if model.labels and len(model.labels) != count:
+        raise VerificationError(
+            f"the model of {model.source} gives {count} scores, and the labels are {', '.join(model.labels)}",
+            hint="give the deployment that holds both (--from), or the .tflite file without PROJECT (--model)",
         )
 
 

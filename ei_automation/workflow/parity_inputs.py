@@ -135,7 +135,7 @@ def listed_images(
     """The images of a folder; its class folders give the true labels.
 
     Args:
-        folder: `LABEL/FILE`, `testing/LABEL/FILE`, or files alone, which have no label then.
+        folder: `LABEL/FILE`, `testing/LABEL/FILE`, or files alone, which have no label.
         count: How many at most, spread evenly over the folder; all where None.
         mapping: Folder name to label, where they differ.
 
@@ -147,8 +147,8 @@ def listed_images(
         raise NotFoundError(f"there is no folder {folder}", hint="give a folder with images: --images DIR")
     files = list(walk(folder))
     found = read_image_folder(folder, files, frozenset(CATEGORY_FOLDERS)).found
-    images = [LabelledImage(item.file.path, item.file.name, item.label) for item in found]
-    images = images or [LabelledImage(file.path, file.name) for file in sort_out(files, {})]
+    known = {item.file.path: item.label for item in found}
+    images = [LabelledImage(file.path, file.name, known.get(file.path, "")) for file in sort_out(files, {})]
     if not images:
         raise DatasetError(f"there are no images in {folder}", hint="give a folder with image files")
     labels = mapping or {}

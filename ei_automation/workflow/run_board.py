@@ -157,12 +157,12 @@ def run_board(
             tally = Tally()
             watcher.start(RunFacts(running.board, plug.port.name, running.firmware), tally)
             tally.end(_watch(running, request, watcher, tally, interrupts))
+            interrupts.may_cut = False
         except BaseException:
             interrupts.may_cut = False
             _stop_after_error(running, on_event)
             raise
-        interrupts.may_cut = False
-        running.end(request.stop_timeout_s)
+        _stop(running, request.stop_timeout_s, on_event)
     return tally
 
 
@@ -189,9 +189,22 @@ def _watch(
 def _stop_after_error(running: Running, on_event: Callable[[Event], None]) -> None:
     """Stop the board without hiding why."""
     try:
-        running.end(STOP_AFTER_ERROR_S)
+        _stop(running, STOP_AFTER_ERROR_S, on_event)
     except DeviceError as error:
         on_event(Event("note", f"the board may still be running: {error}"))
+
+
+def _stop(running: Running, within_s: float, on_event: Callable[[Event], None]) -> None:
+    """Stop the board; whoever does not wait for that is told what it means.
+
+    Raises:
+        DeviceError: It goes on.
+    """
+    try:
+        running.end(within_s)
+    except KeyboardInterrupt:
+        on_event(Event("note", "the board may still be running: you did not wait until it had stopped; reset it"))
+        raise
 
 
 @dataclass

@@ -51,6 +51,8 @@ class SimulationRequest:
         pty: Whether there is a pseudo terminal too, for other programs.
         folder: Where the board keeps its drive; None for one that is deleted at the end.
         firmware_version: Of an OpenMV camera.
+        project: What Edge Impulse's firmware says it is of; empty where it shall not say.
+        deploy_version: Of the build that it says it is; 0 where it shall not say.
     """
 
     board: str
@@ -62,6 +64,8 @@ class SimulationRequest:
     pty: bool = False
     folder: Path | None = None
     firmware_version: tuple[int, int, int] = (4, 8, 1)
+    project: str = ""
+    deploy_version: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ def simulation(request: SimulationRequest, log: Log) -> Iterator[Running]:
             faults,
             model,
             labels,
+            project=request.project,
+            deploy_version=request.deploy_version,
             log=log,
         )
         board = _make(kind.id, around, request)

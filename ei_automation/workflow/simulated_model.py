@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ei_automation.devices.sim.board import Image
-from ei_automation.dsp.image import resize, to_features
+from ei_automation.dsp.image import resize
 from ei_automation.errors import UsageError
 from ei_automation.inference.interpreter import Classifier
-from ei_automation.schema.impulse import Channels, InputBlock, ResizeMode
+from ei_automation.schema.impulse import InputBlock, ResizeMode
+from ei_automation.workflow.firmware_scores import firmware_scores
 
 
 class LiteRtModel:
@@ -51,8 +52,7 @@ class LiteRtModel:
         return self._scores(np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], -1).astype(np.uint8))
 
     def _scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        channels: Channels = "RGB" if self.input_shape[2] == 3 else "Grayscale"
-        scores = self._classifier.scores(to_features(pixels[None], channels))
+        scores = firmware_scores(self._classifier, pixels[None])
         return scores.reshape(self._classifier.output_shape)
 
 

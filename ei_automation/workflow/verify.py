@@ -11,7 +11,7 @@ from ei_automation.backends.base import Backend
 from ei_automation.errors import EiautoError, NotFoundError
 from ei_automation.files import sha256_bytes, sha256_file
 from ei_automation.schema.deployment import COMPILED_FORMATS
-from ei_automation.schema.lock import DeploymentRecord, Lock, ModelRecord, SplitRecord
+from ei_automation.schema.lock import DeploymentRecord, FlashRecord, Lock, ModelRecord, SplitRecord
 from ei_automation.schema.metrics import ModelVariant
 from ei_automation.workflow.project import LOCK_NAME, Session, seals
 from ei_automation.workflow.resolve import check_split
@@ -97,16 +97,19 @@ def _samples(session: Session, lock: Lock) -> Iterator[Check]:
 
 def _flashed(lock: Lock) -> Iterator[Check]:
     """What the devices hold that were flashed: no fault of the record where it is older than the project."""
-    trained = {
-        model.sha256
-        for split in lock.splits.values()
-        for model in (split.training.models.values() if split.training else ())
-    }
     for record in lock.flashed:
-        known = record.model_sha256 in trained
-        holds = "the trained model" if known else "a model that was not trained here, or that is older"
         device = f"{record.board} {record.serial_number}".strip()
-        yield Check(f"device {device}", True, f"holds {holds if record.model_sha256 else record.file}")
+        yield Check(f"device {device}", True, _held(lock, record))
+
+
+def _held(lock: Lock, record: FlashRecord) -> str:
+    """What a device holds, in words."""
+    if not record.verified:
+        return f"flashing {record.file} was interrupted: what it holds is not known; run `eiauto flash` again"
+    if not record.model_sha256:
+        return f"holds {record.file}"
+    known = record.model_sha256 in lock.trained_sha256
+    return f"holds {'the trained model' if known else 'a model that was not trained here, or that is older'}"
 
 
 def _listing(name: str, bad: list[str], checked: int, word: str) -> Check:

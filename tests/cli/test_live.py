@@ -5,7 +5,16 @@ import json
 import pytest
 from rich.console import Console
 
-from ei_automation.cli.live import LiveView, as_json, bars, milliseconds, plain_line, timing_words
+from ei_automation.cli.live import (
+    LiveView,
+    PlainLines,
+    as_json,
+    bars,
+    heading,
+    milliseconds,
+    plain_line,
+    timing_words,
+)
 from ei_automation.schema.inference_result import InferenceResult, ObjectBox, Timing
 from ei_automation.workflow.run_board import RunFacts, Tally
 
@@ -106,6 +115,22 @@ def test_what_was_not_measured_is_not_shown():
 )
 def test_a_plain_line(result, words):
     assert plain_line(result, 3, 1.25) == f"    3      1.25 s  {words}"
+
+
+CLEARING = InferenceResult({"a\x1b[2Jb": 1.0}, boxes=(ObjectBox("c\x1b[2Jd", 0.5, 1, 2, 3, 4),))
+
+
+@pytest.mark.parametrize("width", [24, 80])
+def test_what_a_board_says_cannot_clear_the_screen(width):
+    assert "\x1b" not in drawn(CLEARING, width) + plain_line(CLEARING, 1, 1.0)
+    assert "c\ufffd[2J" in drawn(CLEARING, width)
+    assert "\x1b" not in heading(RunFacts("a", "b", "c\x1b[2J"))
+
+
+def test_a_file_gets_labels_as_they_are(capsys):
+    result = InferenceResult({":dog:": 0.6, "[/] \\": 0.4})
+    PlainLines().result(result, Tally())
+    assert ":dog: 0.600  [/] \\ 0.400" in capsys.readouterr().out
 
 
 def test_json_has_the_same_keys_for_every_result():

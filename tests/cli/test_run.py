@@ -9,8 +9,10 @@ import sys
 
 import pytest
 
+from ei_automation.cli.commands.run import _show as show
 from ei_automation.devices.sim.arduino import SimulatedNicla
 from ei_automation.devices.sim.server import serving
+from ei_automation.workflow.parity import ParityReport, ParitySample
 from tests.devices.camera_board import V1, DebugBoard, drive
 from tests.devices.surroundings import CLASSIFIER, FOMO, FOMO_LABELS, LABELS, surroundings
 from tests.helpers import make_data
@@ -141,3 +143,34 @@ def test_parity_of_objects_is_refused(cli, nicla, tmp_path):
     given = library(tmp_path / "x.zip", model=FOMO, labels=FOMO_LABELS)
     assert cli("run", "--port", nicla, "--images", tmp_path, "--from", given, "--json") == 2
     assert "finds objects" in cli.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "words", [("--seconds", "nan"), ("--result-timeout", "inf"), ("--tolerance", "nan"), ("--tolerance", "0")]
+)
+def test_numbers_that_would_have_no_effect_are_refused(cli, words):
+    assert cli("run", "--port", "sim://127.0.0.1:9", *words) == 2
+
+
+def mixed_up(labels):
+    """A report of two images, each taken for the other label by the board."""
+    pairs = (labels[:2], labels[1::-1])
+    samples = tuple(
+        ParitySample(
+            "x", "", dict.fromkeys(labels, 0.0) | {board: 1.0}, dict.fromkeys(labels, 0.0) | {host: 1.0}, 1.0, None
+        )
+        for host, board in pairs
+    )
+    return ParityReport("fw", "m", "0" * 64, "squash", tuple(labels), 0.1, samples)
+
+
+def test_a_matrix_has_labels_of_any_kind(capsys):
+    show(mixed_up(["[/b]", "[red]x"]))
+    assert "[/b] ┃ [red]x" in capsys.readouterr().out
+
+
+def test_of_many_labels_those_that_are_mixed_up_are_listed(capsys):
+    show(mixed_up([f"label {number}" for number in range(40)]))
+    out = capsys.readouterr().out
+    assert "Labels that are mixed up" in out
+    assert "│ label 1 │ label 0 │      1 │" in out

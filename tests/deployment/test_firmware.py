@@ -203,13 +203,22 @@ def test_a_bare_openmv_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "start", [b"", b"\xff" * 8, struct.pack("<II", 0x2001_0000, 0x0800_0401), struct.pack("<II", 0, 0x0804_0400)]
 )
-def test_an_image_that_is_no_program_is_noted(tmp_path: Path, start: bytes) -> None:
+def test_an_image_that_is_no_program_is_a_problem(tmp_path: Path, start: bytes) -> None:
     path = tmp_path / "edge_impulse_firmware_openmv4.bin"
     path.write_bytes(start)
-    assert recognise_firmware(path).notes == (
-        "edge_impulse_firmware_openmv4.bin does not begin as a program for OpenMV Cam H7 does, and may not start: "
-        "check what it is",
+    assert recognise_firmware(path).problems == (
+        "edge_impulse_firmware_openmv4.bin does not begin as a program for OpenMV Cam H7 does",
     )
+
+
+def test_an_openmv_image_of_another_camera_is_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "edge_impulse_firmware_openmv4.bin"
+    start = struct.pack("<II", 0x2001_0000, 0x0804_0401)
+    path.write_bytes(start + bytes(100) + b"OMV4P H7 32768 SDRAM\0")
+    (problem,) = recognise_firmware(path).problems
+    assert problem.endswith("says that it is for OpenMV Cam H7 Plus, not for OpenMV Cam H7")
+    path.write_bytes(start + bytes(100) + b"OMV4 H7 1024\0")
+    assert recognise_firmware(path).problems == ()
 
 
 def test_two_networks_in_one_image_are_not_guessed_between(tmp_path: Path) -> None:

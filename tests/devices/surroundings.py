@@ -43,7 +43,17 @@ def surroundings(
         images: What its camera sees.
         log: Gets what happens to it.
     """
-    return Surroundings(load_model, images, folder, Faults.parse(faults), model, labels, log=log)
+    return Surroundings(
+        load_model,
+        images,
+        folder,
+        Faults.parse(faults),
+        model,
+        labels,
+        project="Simulated project",
+        deploy_version=1,
+        log=log,
+    )
 
 
 FOMO = model_file(PictureModel("fomo", (32, 32, 3)))

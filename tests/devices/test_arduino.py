@@ -156,6 +156,23 @@ class TestPlan:
         with pytest.raises(kind, match=words):
             QUICK.flash(job)
 
+    def test_another_board_in_dfu_mode_is_not_the_one_that_was_named(self, tmp_path: Path) -> None:
+        board = SimulatedNicla(surroundings(tmp_path))
+        with plugged_in(board) as job:
+            assert job.port is not None
+            touch(job.host, job.port)
+            assert wait_until(lambda: board.mode == "dfu", 5)
+            named = dataclasses.replace(job, port=SerialPort("", 0x2341, 0x035F, "SIM0002"))
+            for do in (QUICK.plan, QUICK.flash):
+                with pytest.raises(
+                    DeviceError, match="no board in DFU mode has the serial number SIM0002"
+                ) as caught:
+                    do(named)
+            assert "SIM0001" in str(caught.value)
+            assert QUICK.plan(dataclasses.replace(named, port=SerialPort("", 0x2341, 0x035F, "sim0001")))
+            assert "another board and left as it is: SIM0001" in QUICK.plan(job).notes[0]
+        assert board.flash[PLACE : PLACE + 9] == b"the firmw"
+
     def test_no_board(self, tmp_path: Path) -> None:
         board = SimulatedNicla(surroundings(tmp_path))
         with plugged_in(board) as job:
@@ -210,6 +227,18 @@ class TestFaults:
         """Plug the cable in again, and take the faults away, as `eiauto sim` does when it is told to."""
         assert isinstance(job.host, SimulatedHost)
         job.host.ask({"faults": {}})
+
+    def test_a_board_that_goes_before_its_firmware_is_started(self, tmp_path: Path) -> None:
+        board = SimulatedNicla(surroundings(tmp_path))
+        with plugged_in(board) as job:
+
+            def unplug(text: str) -> None:
+                if text == "starting the firmware":
+                    board.unplug()
+
+            with pytest.raises(DeviceError, match="the boot loader is gone") as caught:
+                PATIENT.flash(dataclasses.replace(job, on_step=unplug))
+        assert "is written and was compared; press the board's RESET button once" in caught.value.hint
 
     def test_a_firmware_that_says_nothing(self, tmp_path: Path) -> None:
         board = SimulatedNicla(surroundings(tmp_path, "mute-firmware"))

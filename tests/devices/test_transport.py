@@ -3,10 +3,11 @@ from __future__ import annotations
 import os
 import pty
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import serial
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,6 +133,45 @@ def test_a_real_terminal_is_a_port_without_dtr() -> None:
     finally:
         os.close(master)
         os.close(slave)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda port: port.forget_input(),
+        lambda port: port.set_baud(921_600),
+        lambda port: port.write(b"x"),
+        lambda port: port.read(Deadline(1)),
+        lambda port: port.drain(0.1, Deadline(1)),
+    ],
+)
+def test_a_terminal_that_is_gone_is_an_error_of_the_device(use: Callable[[Port], object]) -> None:
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    with open_port(os.ttyname(slave)) as port:
+        os.close(slave)
+        os.close(master)
+        with pytest.raises(DeviceError, match="is gone while"):
+            use(port)
+
+
+def test_bytes_without_end_do_not_outlast_a_deadline() -> None:
+    class Endless(serial.SerialBase):
+        in_waiting = 10
+
+        def read(self, size: int = 1) -> bytes:
+            return b"x" * size
+
+    port = Port(Endless(), "endless")
+    with pytest.raises(DeviceError, match="waiting for y"):
+        port.read_until(b"y", deadline=Deadline(0.01), doing="waiting for y")
+    with pytest.raises(DeviceError, match="waiting for many"):
+        port.read_exactly(1 << 40, Deadline(0.01), "waiting for many")
+
+
+def test_what_comes_with_the_last_look_counts(port: Port) -> None:
+    port.push_back(b"one> ")
+    assert port.read_until(b"> ", deadline=Deadline(0), doing="waiting") == b"one> "
 
 
 @given(st.floats(0, 0.001), st.floats(0, 100))

@@ -69,6 +69,21 @@ def test_nothing_for_a_board_says_what_was_looked_for(tmp_path):
         deployment_for(session, H7)
 
 
+def test_a_damaged_download_is_named(tmp_path):
+    session = project_with(tmp_path)
+    whole = library(tmp_path / "deployments" / "half.zip")
+    whole.write_bytes(whole.read_bytes()[:-40])
+    with pytest.raises(NotFoundError, match=r"half\.zip is no zip, or a damaged one"):
+        deployment_for(session, H7)
+
+
+def test_what_only_studio_builds_is_said(tmp_path):
+    with pytest.raises(NotFoundError) as caught:
+        deployment_for(project_with(tmp_path / "p"), SPRESENSE)
+    assert caught.value.hint.startswith("Studio builds it: wish it under [[deployments]]")
+    assert "`eiauto deploy p --backend studio`" in caught.value.hint
+
+
 def test_a_deployment_that_was_changed_is_refused(tmp_path):
     session = project_with(tmp_path, "ei-ml.zip")
     library(tmp_path / "deployments" / "ei-ml.zip", labels=("a", "b", "c"))

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ei_automation.devices.host import SerialPort
 from ei_automation.devices.sim.arduino import SimulatedNicla
 from ei_automation.devices.sim.board import SimulatedBoard
+from ei_automation.devices.sim.client import SimulatedHost
 from ei_automation.devices.sim.openmv.board import SimulatedOpenMv
 from ei_automation.devices.sim.server import serving
 from ei_automation.devices.sim.spresense import SimulatedSpresense
+from ei_automation.devices.transport import Port
 from ei_automation.errors import DeviceError, DoesNotFitError, NotFoundError, UsageError, VerificationError
 from ei_automation.files import sha256_bytes
 from ei_automation.settings import Settings
+from ei_automation.workflow.board_session import alone_with
 from ei_automation.workflow.flash import Flashed, FlashRequest, flash, prepare
 from ei_automation.workflow.project import Event, Session, open_session
 from ei_automation.workflow.verify import verify
@@ -81,6 +88,9 @@ def test_a_nicla_runs_the_network_that_was_flashed(session: Session, tmp_path: P
     assert (record.board, record.serial_number, record.file) == (NICLA, "SIM0001", "doors-nicla-vision-v1.zip")
     assert (record.image_sha256, record.model_sha256) == (write.sha256, sha256_bytes(CLASSIFIER))
     assert record.proof.startswith("AT+INFO: project")
+    bytes_and_hash = f"{len(CLASSIFIER):,} bytes, SHA-256 {sha256_bytes(CLASSIFIER)}"
+    assert done.proof.words == f"{record.proof}; the image holds a .tflite of {bytes_and_hash}"
+    assert any("runs project Simulated project, and the name" in event.text for event in events)
     assert any(event.kind == "progress" and event.total == write.size_bytes for event in events)
 
 
@@ -105,6 +115,117 @@ def test_a_camera_gets_the_projects_library(session: Session, tmp_path: Path) ->
     checks = {check.name: check for check in verify(session)}
     assert checks[f"device {CAMERA} SIM0001"].detail == "holds the trained model"
     assert all(check.ok for check in checks.values())
+
+
+def edit_lock(session: Session, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the lock's content by hand."""
+    path = session.folder / "project.lock.json"
+    lock = json.loads(path.read_text())
+    change(lock)
+    path.write_text(json.dumps(lock))
+
+
+def trained_model(session: Session) -> bytes:
+    """The int8 model of the project."""
+    with session.open_backend() as backend:
+        return backend.download_model("int8")
+
+
+def test_an_image_with_the_projects_model_is_said(session: Session, tmp_path: Path) -> None:
+    with plugged_in(SimulatedNicla(surroundings(tmp_path)), None) as request:
+        source = nicla_zip(tmp_path, model=trained_model(session))
+        done = flashed(session, replace(request, source=source))
+    assert done.proof.model == "the image holds the trained .tflite of the project"
+    assert done.proof.text == done.record.proof
+
+
+def test_a_deployment_that_is_older_than_the_model_is_refused(session: Session, tmp_path: Path) -> None:
+    def train_again(lock: dict[str, Any]) -> None:
+        for model in lock["splits"]["main"]["training"]["models"].values():
+            model["sha256"] = "0" * 64
+
+    edit_lock(session, train_again)
+    with plugged_in(SimulatedOpenMv(surroundings(tmp_path), CAMERA)) as request:
+        with pytest.raises(VerificationError, match="was built from an older model") as caught:
+            prepare(session, request, lambda _: None)
+        given = session.folder / "deployments" / "ei-colours-openmv.zip"
+        assert prepare(session, replace(request, source=given), lambda _: None).plan.writes
+    assert "run `eiauto deploy` first" in caught.value.hint
+
+
+def test_a_manifest_that_is_newer_than_the_model_is_noted(session: Session, tmp_path: Path) -> None:
+    manifest = session.folder / "project.toml"
+    manifest.write_text(manifest.read_text().replace("training_cycles = 3", "training_cycles = 4"))
+    newer = open_session(session.folder, session.settings)
+    events: list[Event] = []
+    with plugged_in(SimulatedOpenMv(surroundings(tmp_path), CAMERA)) as request:
+        prepare(newer, request, events.append)
+    assert any("the model is older than the manifest" in event.text for event in events)
+
+
+def test_an_interrupted_flash_leaves_no_claim_in_the_lock(session: Session, tmp_path: Path) -> None:
+    with plugged_in(SimulatedNicla(surroundings(tmp_path)), nicla_zip(tmp_path)) as request:
+        flashed(session, request)
+        assert "interrupted" not in device_check(session)
+    with (
+        plugged_in(SimulatedNicla(surroundings(tmp_path, "unplug=10000")), nicla_zip(tmp_path, 40_000)) as request,
+        pytest.raises(DeviceError, match="the boot loader is gone"),
+    ):
+        flashed(session, request)
+    (record,) = session.read_lock().flashed
+    assert (record.verified, record.proof) == ("", "")
+    assert "interrupted: what it holds is not known" in device_check(session)
+
+
+def device_check(session: Session) -> str:
+    """What `verify` says of the only device."""
+    (check,) = [check for check in verify(session) if check.name.startswith("device ")]
+    return check.detail
+
+
+def test_a_device_is_flashed_by_one_run_at_a_time(session: Session, tmp_path: Path) -> None:
+    with plugged_in(SimulatedNicla(surroundings(tmp_path)), nicla_zip(tmp_path)) as request:
+        prepared = prepare(session, request, lambda _: None)
+        with (
+            alone_with(prepared.device, session.settings),
+            pytest.raises(DeviceError, match=r"another run of eiauto is flashing sim://.* arduino-nicla-vision"),
+        ):
+            flash(session, prepared)
+        assert session.read_lock().flashed == []
+        flash(session, prepared)
+
+
+class LateHost(SimulatedHost):
+    """A machine that lets its user open a port a while after it is listed, as udev does."""
+
+    late = 2
+
+    def open(self, port: SerialPort, baud: int) -> Port:
+        """Refuse the first ones that want to talk to the firmware."""
+        if baud == 115_200 and self.late:
+            self.late -= 1
+            raise DeviceError(f"{port.name} cannot be opened: Permission denied", hint="wait")
+        return super().open(port, baud)
+
+
+def test_a_port_that_may_not_be_opened_at_once_is_tried_again(tmp_path: Path) -> None:
+    with plugged_in(SimulatedNicla(surroundings(tmp_path)), nicla_zip(tmp_path)) as request:
+        prepared = prepare(None, request, lambda _: None)
+        late = LateHost(request.port or "")
+        done = flash(None, replace(prepared, job=replace(prepared.job, host=late)))
+    assert late.late == 0
+    assert done.proof.deploy_version == 1
+
+
+def test_what_fails_before_the_first_write_changes_no_record(session: Session, tmp_path: Path) -> None:
+    source = nicla_zip(tmp_path)
+    with plugged_in(SimulatedNicla(surroundings(tmp_path)), source) as request:
+        flashed(session, request)
+        before = (session.folder / "project.lock.json").read_bytes()
+        prepared = prepare(session, request, lambda _: None)
+    with pytest.raises(DeviceError):  # its machine is gone
+        flash(session, prepared)
+    assert (session.folder / "project.lock.json").read_bytes() == before
 
 
 def test_a_device_is_recorded_once_and_others_stay(session: Session, tmp_path: Path) -> None:

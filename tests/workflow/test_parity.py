@@ -90,6 +90,14 @@ def test_folders_that_are_no_labels_are_refused_before_anything_is_sent(images):
         compare(PluggedBoard(None, None), ParityRequest(images, MODEL), on_event=print)
 
 
+def test_a_model_with_more_scores_than_labels_is_refused_before_anything_is_sent(images):
+    model = ParityModel(CLASSIFIER, "trained.zip", ("blue", "left side"))
+    with pytest.raises(
+        VerificationError, match=r"trained\.zip gives 3 scores, and the labels are blue, left side"
+    ):
+        compare(PluggedBoard(None, None), ParityRequest(images / "red", model), on_event=print)
+
+
 def test_a_board_that_takes_other_images_is_a_device_error(nicla, images):
     larger = int8_model((9, 8, 3), np.ones((3, 216), np.int8))
     with pytest.raises(DeviceError, match="the network takes 64 features, 72 were sent"):
@@ -156,6 +164,9 @@ def test_images_with_and_without_labels(images):
     assert [image.label for image in listed_images(images)] == ["blue", "green", "red"]
     assert [image.label for image in listed_images(images, mapping={"red": "rot"})] == ["blue", "green", "rot"]
     assert [image.label for image in listed_images(images / "red")] == [""]
+    (images / "loose.png").write_bytes((images / "red" / "red (0).png").read_bytes())
+    assert {image.name: image.label for image in listed_images(images)}["loose.png"] == ""
+    (images / "loose.png").unlink()
     make_data(images, 9)
     assert [image.label for image in listed_images(images, count=3)] == ["blue", "green", "red"]
     with pytest.raises(NotFoundError, match="there is no folder"):

@@ -1,6 +1,7 @@
 """Running inference on simulated boards: every way in which it ends, and that the board is stopped each time."""
 
 import signal
+import threading
 
 import pytest
 
@@ -120,6 +121,29 @@ def test_firmware_that_does_not_stop_is_an_error(tmp_path):
         run(plugged(url), Notebook(), continuous=True, count=1, stop_timeout_s=0.2)
 
 
+@pytest.mark.timeout(30)
+def test_whoever_does_not_wait_for_the_stop_is_told_that_the_board_may_run(tmp_path):
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+
+    def once():
+        later.start()
+        twice()
+
+    later, notebook = threading.Timer(0.1, twice), Notebook(at_result=once)
+    board = SimulatedNicla(surroundings(tmp_path, "endless", model=CLASSIFIER, labels=LABELS))
+    with serving(board) as url, pytest.raises(KeyboardInterrupt):
+        run(plugged(url), notebook, continuous=True)
+    assert "may still be running" in notebook.events[-1].text
+
+
+def test_a_time_that_is_too_short_for_a_result_is_not_blamed_on_the_camera(nicla):
+    with pytest.raises(DeviceError, match=r"nothing within 0\.01 s") as told:
+        run(nicla, Notebook(), seconds=0.01)
+    assert "--seconds" in told.value.hint
+    assert is_silent(nicla)
+
+
 # Scripts on cameras
 
 
@@ -176,6 +200,7 @@ def test_a_script_that_gives_no_result_in_time_is_an_error_and_is_stopped(tmp_pa
         with pytest.raises(DeviceError, match=f"gave no result within {told}") as error:
             run(plugged(camera.url), Notebook(), scripts=ScriptWish(file=tmp_path / "own.py"), **wanted)
         assert error.value.log_tail == ("hello",)
+        assert ("--seconds" in error.value.hint) == ("seconds" in wanted)
         assert not camera.is_running()
 
 

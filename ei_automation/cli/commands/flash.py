@@ -76,15 +76,19 @@ def flash(
     for note in flashed.result.notes:
         OUTPUT.talk(f"note: {note}", style="yellow")
     OUTPUT.line(f"flashed in {flashed.result.seconds:.1f} s; {flashed.result.verified}")
-    if flashed.proof.text:
-        OUTPUT.line(flashed.proof.text)
+    if flashed.proof.words:
+        OUTPUT.line(flashed.proof.words)
 
 
 def _document(plan: FlashPlan, flashed: Flashed | None) -> None:
     """Everything as JSON."""
     content = {"plan": asdict(plan), "written": flashed is not None}
     if flashed is not None:
-        content |= {"result": asdict(flashed.result), "record": flashed.record.model_dump(mode="json")}
+        content |= {
+            "result": asdict(flashed.result),
+            "proof": asdict(flashed.proof),
+            "record": flashed.record.model_dump(mode="json"),
+        }
     OUTPUT.document(content)
 
 

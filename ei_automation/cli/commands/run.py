@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ei_automation.cli.options import ProjectPath, open_project, port_option, wanted_port
+from ei_automation.cli.options import Number, ProjectPath, open_project, port_option, wanted_port
 from ei_automation.cli.output import OUTPUT
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ SHOWN_SAMPLES = 20
 """How many differing images the table names; --json has all."""
 SHOWN_LABELS = 3
 """Of the summary."""
+MATRIX_LABELS = 10
+"""A matrix of more columns cannot be read on a terminal: what is mixed up is listed instead."""
 LIVE_ONLY = ("seconds", "continuous", "debug", "script")
 """Options that belong to watching a board, not to --images."""
 
@@ -32,19 +36,17 @@ LIVE_ONLY = ("seconds", "continuous", "debug", "script")
 @port_option
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per result; with --images one document.")
 @click.option("--count", type=click.IntRange(1), help="End after so many results; of --images so many images.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="End after so many seconds.")
+@click.option("--seconds", type=Number(0, min_open=True), help="End after so many seconds.")
 @click.option("--continuous", is_flag=True, help="AT firmware: classify without pauses, where it can.")
 @click.option("--debug", is_flag=True, help="AT firmware: its debug mode, without pauses.")
 @click.option("--script", type=PATH, help="OpenMV: the script to run; default: that of the deployment.")
 @click.option("--from", "given", type=PATH, help="A deployment, instead of the project's.")
 @click.option("--images", type=PATH, help="Send these images and compare the board with LiteRT.")
 @click.option("--model", type=PATH, help="--images: the .tflite file to compare with.")
-@click.option(
-    "--tolerance", type=click.FloatRange(0, 1), help="--images: largest difference of a score; default: 2/256."
-)
+@click.option("--tolerance", type=Number(0, 1), help="--images: largest difference of a score; default: 2/256.")
 @click.option(
     "--result-timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     default=30.0,
     show_default=True,
     help="Give up when the board is silent for so many seconds.",
@@ -70,7 +72,7 @@ def _refuse(given: dict[str, Any], names: Sequence[str], why: str) -> None:
     from ei_automation.errors import UsageError
 
     for name in names:
-        if given[name]:
+        if given[name] is not None and given[name] is not False:
             raise UsageError(f"--{name} {why}", hint="see `eiauto run --help`")
 
 
@@ -106,13 +108,13 @@ def _live(session: Session | None, as_json: bool, given: dict[str, Any]) -> None
 
 def _summary(tally: Tally) -> str:
     """One line over all results."""
-    from ei_automation.cli.live import milliseconds
+    from ei_automation.cli.live import milliseconds, visible
 
     parts = [f"{tally.results:,} results in {tally.seconds:.1f} s"]
     if tally.mean_latency_us is not None:
         parts.append(f"mean latency {milliseconds(tally.mean_latency_us)}")
     if tally.tops:
-        counts = ", ".join(f"{label} {count:,}" for label, count in tally.tops.most_common(SHOWN_LABELS))
+        counts = ", ".join(f"{visible(label)} {count:,}" for label, count in tally.tops.most_common(SHOWN_LABELS))
         parts.append(f"most often {counts}")
     return "; ".join(parts)
 
@@ -163,9 +165,13 @@ def _show(report: ParityReport) -> None:
     rows.append(("all", f"{report.max_difference:.4f}", f"{report.mean_difference:.4f}"))
     OUTPUT.table("Difference of the scores", ("label", ">largest", ">mean"), rows)
     if report.disagreeing:
-        _matrix(report, "Images by what LiteRT says (rows) and what the board says", report.host_and_board)
+        _matrix(
+            report, "LiteRT", "Images by what LiteRT says (rows) and what the board says", report.host_and_board
+        )
     if report.is_labelled:
-        _matrix(report, "Images by true label (rows) and what the board says", report.truth_and_board)
+        _matrix(
+            report, "true label", "Images by true label (rows) and what the board says", report.truth_and_board
+        )
     differing = report.differing
     if differing:
         named = [
@@ -182,7 +188,15 @@ def _show(report: ParityReport) -> None:
             OUTPUT.line(f"accuracy of {who}: {accuracy:.2%}")
 
 
-def _matrix(report: ParityReport, title: str, matrix: list[list[int]]) -> None:
-    """Counts by label."""
-    rows = [(label, *map(str, row)) for label, row in zip(report.labels, matrix, strict=True)]
-    OUTPUT.table(title, ("", *(f">{label}" for label in report.labels)), rows)
+def _matrix(report: ParityReport, who: str, title: str, matrix: list[list[int]]) -> None:
+    """Counts by label; where that would be too wide, what lies beside its diagonal, the largest first."""
+    labels = report.labels
+    if len(labels) <= MATRIX_LABELS:
+        rows = [(label, *map(str, row)) for label, row in zip(labels, matrix, strict=True)]
+        OUTPUT.table(title, ("", *(f">{label}" for label in labels)), rows)
+        return
+    places = itertools.permutations(range(len(labels)), 2)
+    mixed = +Counter({(labels[row], labels[column]): matrix[row][column] for row, column in places})
+    if mixed:
+        shown = [(*pair, str(count)) for pair, count in mixed.most_common(SHOWN_SAMPLES)]
+        OUTPUT.table(f"Labels that are mixed up ({len(mixed)} pairs)", (who, "board", ">images"), shown)

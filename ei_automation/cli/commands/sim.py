@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ei_automation.cli.options import json_option
+from ei_automation.cli.options import Number, json_option
 from ei_automation.cli.output import OUTPUT
 
 PORT = 4750
@@ -44,7 +44,9 @@ class FirmwareVersion(click.ParamType[tuple[int, int, int]]):
 @click.option(
     "--firmware-version", type=FirmwareVersion(), default="4.8.1", show_default=True, help="Of an OpenMV camera."
 )
-@click.option("--seconds", type=click.FloatRange(min=0), help="End after that long; default: at Ctrl-C.")
+@click.option("--project-name", default="", help="What Edge Impulse's firmware says it is of.")
+@click.option("--deploy-version", default=0, help="Of the build that it says it is; 0: it does not say.")
+@click.option("--seconds", type=Number(0), help="End after that long; default: at Ctrl-C.")
 @json_option
 def sim(
     board: str | None,
@@ -57,6 +59,8 @@ def sim(
     pty: bool,
     folder: Path | None,
     firmware_version: tuple[int, int, int],
+    project_name: str,
+    deploy_version: int,
     seconds: float | None,
 ) -> None:
     """Start a simulated board, and print its address for --port and EIAUTO_PORT.
@@ -72,7 +76,17 @@ def sim(
     if board is None:
         raise click.UsageError(f"which board? There are {', '.join(SIMULATED)}")
     request = SimulationRequest(
-        board, listen, model, labels, images, faults, pty=pty, folder=folder, firmware_version=firmware_version
+        board,
+        listen,
+        model,
+        labels,
+        images,
+        faults,
+        pty=pty,
+        folder=folder,
+        firmware_version=firmware_version,
+        project=project_name,
+        deploy_version=deploy_version,
     )
     with simulation(request, lambda line: OUTPUT.talk(f"  {line}", style="dim")) as running:
         if OUTPUT.json_mode:

@@ -54,7 +54,13 @@ GARBLED_BYTES = 512
 """After so many without a result, bytes that are no text are no accident."""
 SHELL_KNOCKS = 3
 """A Spresense says `Welcome to nash` at every start; only one that stays there is in trouble."""
-RESULT_HINT = "the camera may give no images: check its cable, press the board's reset button, and try again"
+RESULT_HINT = (
+    "the camera may give no images: check its cable, press the board's reset button, and try again; a slow "
+    "network needs more time (--result-timeout)"
+)
+TIME_HINT = (
+    "the firmware may wait 2 s before its first image, and the network takes its time: allow more (--seconds)"
+)
 LOST_HINT = (
     "bytes are lost on the way: try another cable or a direct USB port, and close what keeps the machine busy"
 )
@@ -103,6 +109,8 @@ class AtConsole:
         doing, echo, came = f"waiting for the answer to {text}", text.encode(), b""
         self._line.send_command(text)
         while echo not in came:
+            if came and deadline.passed:  # prompts of something else, one behind the other
+                raise self._port.late(doing, deadline, ANSWER_HINT)
             came += self._port.read_until(PROMPT, deadline=deadline, doing=doing, hint=ANSWER_HINT)
         answer = came.partition(echo)[2].removesuffix(PROMPT).decode(errors="replace")
         first = answer.strip().partition("\n")[0]
@@ -183,9 +191,9 @@ class AtConsole:
                 yield result
                 patience = Deadline(patience_s)
             if patience.passed or (not count and len(self._heard) >= GARBLED_BYTES and is_garbled(self._heard)):
-                raise self._no_result(patience)
+                raise self._no_result(patience, RESULT_HINT)
         if not count:
-            raise self._no_result(deadline)
+            raise self._no_result(deadline, TIME_HINT)
 
     def stop(self, deadline: Deadline) -> None:
         """End the inference, go back to 115200 baud, and see that it has ended.
@@ -237,8 +245,13 @@ class AtConsole:
         yield from self._parser.feed(text)
         self._line.raise_trouble(self._lines.feed(text), "running the inference")
 
-    def _no_result(self, deadline: Deadline) -> DeviceError:
-        """The error for a firmware that runs and gives no result."""
+    def _no_result(self, deadline: Deadline, hint: str) -> DeviceError:
+        """The error for a firmware that runs and gives no result.
+
+        Args:
+            deadline: That has passed.
+            hint: For one that says nothing else that is wrong.
+        """
         doing = "waiting for a result"
         if is_garbled(self._heard):
             trouble = why_no_prompt(self._heard)
@@ -248,7 +261,7 @@ class AtConsole:
                 f"{doing}: within {deadline.seconds:g} s came {self._parser.refused} that cannot be read",
                 LOST_HINT,
             )
-        return self._port.late(doing, deadline, RESULT_HINT)
+        return self._port.late(doing, deadline, hint)
 
     # Stopping
 

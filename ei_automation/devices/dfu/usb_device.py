@@ -137,7 +137,8 @@ def list_usb_dfu(backend: Any, usb_ids: Sequence[str]) -> list[UsbDfuDevice]:
     import usb.core
 
     wanted = {usb_id.upper() for usb_id in usb_ids}
-    there = [each for each in usb.core.find(find_all=True, backend=backend) if _usb_id(each) in wanted]
+    with usb_errors("listing USB devices"):
+        there = [each for each in usb.core.find(find_all=True, backend=backend) if _usb_id(each) in wanted]
     return [found for each in there if (found := _opened(each)) is not None]
 
 

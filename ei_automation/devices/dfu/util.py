@@ -36,6 +36,10 @@ WORDS = {"Erase": "erasing", "Download": "writing", "Upload": "reading back"}
 UNKNOWN = ("UNKNOWN", "UNDEFINED")
 """What it prints for a string that cannot be read."""
 WRITTEN, LEAVING = "Download done", "Submitting leave request"
+NEEDS_TRANSFER = "one of -D or -U"
+"""What releases before 0.11 say where they shall start the firmware and nothing else."""
+BROKEN_OFF = re.compile(r"LIBUSB_ERROR_(?:NO_DEVICE|IO|TIMEOUT|NOT_FOUND|ACCESS|BUSY)|No DFU capable|Lost device")
+"""A transfer that failed for another reason than that the device has no such request."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +82,18 @@ class DfuUtilDevice:
             raise run.error("writing")
 
     def read_back(self, size: int, target: DfuTarget, on_progress: Progress) -> bytes | None:
-        """The first bytes of what the device holds there; None where dfu-util got none.
+        """The first bytes of what the device holds there; None where it does not let them be read.
 
         Raises:
-            DeviceError: dfu-util hangs.
+            DeviceError: The device is gone or says nothing, or dfu-util hangs.
         """
         address = ["-Z", str(size)] if target.address is None else ["-s", f"0x{target.address:08x}:{size}"]
         with tempfile.TemporaryDirectory(prefix="eiauto-") as folder:
             image = Path(folder) / "held.bin"
             chosen = self._chosen(find_alt(self.alts, target))
             run = _run([*chosen, *address, "-U", str(image)], _tell(on_progress, size), self.quiet_s)
+            if run.code and BROKEN_OFF.search(run.text):
+                raise run.error("reading back")
             return image.read_bytes()[:size] if run.code == 0 and image.is_file() else None
 
     def leave(self, target: DfuTarget) -> None:
@@ -99,6 +105,10 @@ class DfuUtilDevice:
         chosen = self._chosen(find_alt(self.alts, target))
         how = ["-e"] if target.address is None else ["-s", f"0x{target.address:08x}:leave"]
         run = _run([*chosen, *how], lambda _: None, self.quiet_s)
+        if run.code and NEEDS_TRANSFER in run.text and target.address is not None:
+            with tempfile.TemporaryDirectory(prefix="eiauto-") as folder:
+                read = ["-s", f"0x{target.address:08x}:4:leave", "-U", str(Path(folder) / "held.bin")]
+                run = _run([*chosen, *read], lambda _: None, self.quiet_s)
         if run.code and LEAVING not in run.text and target.address is not None:
             raise run.error("starting the firmware")
 
@@ -167,11 +177,11 @@ def parse_listing(program: str, text: str, usb_ids: Sequence[str]) -> list[DfuUt
         if usb_id in wanted:
             key = usb_id, _known(serial_number), place
             found.setdefault(key, set()).add((int(number), _known(name)))
-    denied = NO_ACCESS.search(text)
-    if denied and not found and any(usb_id.lower() in denied[0].lower() for usb_id in wanted):
+    refusals = [line for line in NO_ACCESS.findall(text) if any(each.lower() in line.lower() for each in wanted)]
+    if refusals and not found:
         raise DeviceError(
             "the boot loader is there, and this user may not open it",
-            seen=denied[0].encode(),
+            seen=refusals[0].encode(),
             hint="run `eiauto boards`: it prints the udev rule that gives you the permission",
         )
     return [

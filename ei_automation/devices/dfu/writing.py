@@ -67,20 +67,31 @@ def choose_tool(host: Host, wanted: DfuTool) -> DfuSpeaker:
     raise SettingsError(f"nothing here speaks DFU: {missing}", hint=INSTALL_LIBUSB)
 
 
-def choose_device(devices: Sequence[DfuDevice], serial_number: str = "") -> DfuDevice | None:
+def choose_device(
+    devices: Sequence[DfuDevice], serial_number: str = "", *, exact: bool = False
+) -> DfuDevice | None:
     """The one that is meant: by its serial number, else the only one.
 
     Args:
         devices: What is there.
         serial_number: Of the board; a boot loader may write it differently from the firmware.
+        exact: Whether it is the boot loader's own: no other device is meant then.
 
     Returns:
         None where there is none at all.
 
     Raises:
-        DeviceError: There are several; they are listed.
+        DeviceError: There are several, or none with that serial number; they are listed.
     """
-    named = [device for device in devices if serial_number and device.serial_number == serial_number]
+    wanted = serial_number.casefold()
+    named = [device for device in devices if wanted and device.serial_number.casefold() == wanted]
+    if exact and wanted and devices and not named:
+        raise DeviceError(
+            f"no board in DFU mode has the serial number {serial_number}; there is "
+            f"{', '.join(_listed(device) for device in devices)}",
+            hint="nothing was written; give the serial number of the one that is meant, or leave it out where "
+            "only one is plugged in",
+        )
     meant = named or list(devices)
     if len(meant) > 1:
         listed = ", ".join(_listed(device) for device in meant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +23,7 @@ from ei_automation.devices.openmv.restart import (
     version_text,
     wait_for,
 )
-from ei_automation.errors import DeviceError, UsageError
+from ei_automation.errors import DeviceError, InterruptedRunError, UsageError
 from ei_automation.files import sha256_bytes
 from ei_automation.schema.board import DfuTarget
 from ei_automation.schema.firmware import FlashPlan, FlashResult, Write
@@ -126,13 +127,14 @@ def flash_image(job: Job, plan: ImagePlan, waits: Waits) -> FlashResult:
         VerificationError: The flash holds other bytes than were sent.
     """
     loader = _enter_loader(job, plan, waits)
+    others = ports_in_mode(job, "openmv")  # the camera itself has no such port now
     if isinstance(loader, SerialPort):
         seconds = _by_cdc(job, plan, loader, waits)
         verified = "the boot loader took all of it; it cannot be read back"
     else:
         seconds, verified = _by_dfu(job, plan, loader)
     job.on_step("Waiting for the new firmware")
-    port, info = _started(job, plan, waits)
+    port, info = _started(job, plan, others, waits)
     version = version_text(info)
     return FlashResult(
         f"{verified}; OpenMV firmware {version} answers",
@@ -168,39 +170,73 @@ def _image(job: Job) -> tuple[str, bytes, DfuTarget]:
     return file.name, image, board.dfu
 
 
-def _loader_now(job: Job, way: Way | None) -> Loader | None:
+def _loaders(job: Job, way: Way | None, known: Collection[str] = ()) -> tuple[list[SerialPort], list[DfuDevice]]:
+    """Cameras that are in their boot loader now: those on serial lines, and those that speak DFU.
+
+    Args:
+        job: Names the board.
+        way: Only this one; None for any, of which those on serial lines are looked for first.
+        known: Ports, and places at USB, of others.
+    """
+    ports = [] if way == "dfu" else [each for each in ports_in_mode(job, "loader") if each.name not in known]
+    if ports or way == "cdc" or job.board.dfu is None:
+        return ports, []
+    devices = choose_tool(job.host, job.dfu_tool).find([job.board.dfu.usb_id])
+    return [], [each for each in devices if each.place not in known]
+
+
+def _loader_now(job: Job, way: Way | None, known: Collection[str] = ()) -> Loader | None:
     """The camera in its boot loader, as far as it is there now.
 
     Args:
         job: Names the board.
         way: Only this one; None for any.
+        known: Ports, and places at USB, of other cameras.
 
     Raises:
         UsageError: Several boot loaders are on serial lines.
         DeviceError: Several speak DFU.
         SettingsError: Nothing here speaks DFU.
     """
-    ports = [] if way == "dfu" else ports_in_mode(job, "loader")
+    ports, devices = _loaders(job, way, known)
+    ports = [port for port in ports if job.port and port.name == job.port.name] or ports
     if len(ports) > 1:
         listed = ", ".join(port.name for port in ports)
         raise UsageError(
             f"{len(ports)} cameras are in their boot loader: {listed}", hint="unplug all but the one that is meant"
         )
-    if ports:
-        return ports[0]
-    if way == "cdc" or job.board.dfu is None:
-        return None
-    devices = choose_tool(job.host, job.dfu_tool).find([job.board.dfu.usb_id])
-    return choose_device(devices, job.port.serial_number if job.port else "")
+    return ports[0] if ports else choose_device(devices, job.port.serial_number if job.port else "")
 
 
-def _wait_for_loader(job: Job, seconds: float, step: str, way: Way | None = None) -> Loader | None:
-    """Wait for the boot loader; None where it does not come."""
-    loader = _loader_now(job, way)
+def _wait_for_loader(job: Job, seconds: float, step: str, known: Collection[str] = ()) -> Loader | None:
+    """Wait for the boot loader of a camera that somebody plugs in; None where it does not come."""
+    loader = _loader_now(job, None, known)
     if loader is not None:
         return loader
     job.on_step(step)
-    return wait_for(lambda: _loader_now(job, way), seconds)
+    return _await_loader(job, seconds, None, known)
+
+
+def _await_loader(job: Job, seconds: float, way: Way | None, known: Collection[str]) -> Loader | None:
+    """Look for the boot loader until it is there; None where it does not come.
+
+    Raises:
+        DeviceError: It may not be opened, or several came: in its first moments it may be not yet permitted.
+    """
+    refusals: list[DeviceError] = []
+
+    def look() -> Loader | None:
+        refusals.clear()
+        try:
+            return _loader_now(job, way, known)
+        except DeviceError as error:
+            refusals.append(error)
+            return None
+
+    loader = wait_for(look, seconds)
+    if refusals:
+        raise refusals[0]
+    return loader
 
 
 def _enter_loader(job: Job, plan: ImagePlan, waits: Waits) -> Loader:
@@ -210,11 +246,17 @@ def _enter_loader(job: Job, plan: ImagePlan, waits: Waits) -> Loader:
         DeviceError: It does not get there; nothing was written.
     """
     way = plan.way if plan.info else None
+    known: set[str] = set()
+    if plan.port is not None:  # its firmware runs: what is in a boot loader is another camera
+        ways: tuple[Way, ...] = (way,) if way else ("cdc", "dfu")
+        for ports, devices in (_loaders(job, each) for each in ways):
+            known |= {port.name for port in ports} | {device.place for device in devices}
     if plan.port is not None and plan.info is not None:
         restart(job, plan.port, waits.answer, into_loader=True)
-        loader = _wait_for_loader(job, waits.loader, "Waiting for the boot loader", way)
+        job.on_step("Waiting for the boot loader")
+        loader = _await_loader(job, waits.loader, way, known)
     else:
-        loader = _wait_for_loader(job, waits.plug, f"Waiting for the boot loader; {REPLUG}", way)
+        loader = _wait_for_loader(job, waits.plug, f"Waiting for the boot loader; {REPLUG}", known)
     if loader is None:
         seconds = waits.loader if plan.info else waits.plug
         raise DeviceError(
@@ -229,8 +271,11 @@ def _enter_loader(job: Job, plan: ImagePlan, waits: Waits) -> Loader:
 def _by_cdc(job: Job, plan: ImagePlan, port: SerialPort, waits: Waits) -> float:
     """Seconds that the older boot loader took."""
     job.on_step(f"Writing {plan.name} by the serial boot loader; keep the camera plugged in")
-    with job.host.open(port, LOADER_BAUD) as line:
-        return flash_by_cdc(line, plan.image, waits.answer, job.on_progress)
+    try:
+        with job.host.open(port, LOADER_BAUD) as line:
+            return flash_by_cdc(line, plan.image, waits.answer, job.on_progress)
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError("the writing was interrupted", hint=STAYS_HINT) from error
 
 
 def _by_dfu(job: Job, plan: ImagePlan, device: DfuDevice) -> tuple[float, str]:
@@ -247,9 +292,11 @@ def _by_dfu(job: Job, plan: ImagePlan, device: DfuDevice) -> tuple[float, str]:
     return seconds, verified
 
 
-def _started(job: Job, plan: ImagePlan, waits: Waits) -> tuple[SerialPort, CameraInfo]:
-    """The port of the new firmware, and what it says of itself."""
-    port = wait_for(lambda: firmware_port(job, plan.port), waits.back)
+def _started(
+    job: Job, plan: ImagePlan, others: Collection[SerialPort], waits: Waits
+) -> tuple[SerialPort, CameraInfo]:
+    """The port of the new firmware, which is none of the others, and what it says of itself."""
+    port = wait_for(lambda: firmware_port(job, plan.port, others), waits.back)
     if port is None:
         raise DeviceError(
             f"{plan.name} is written, and its firmware did not start within {waits.back:g} s",

@@ -12,23 +12,30 @@ from ei_automation.devices.openmv.debug import CameraInfo
 from ei_automation.devices.openmv.restart import (
     Waits,
     camera_info,
+    camera_ports,
     firmware_port,
+    port_mode,
     restart,
     version_text,
     wait_for,
     wait_gone,
 )
 from ei_automation.devices.openmv.room import AUTOSTART, Change, How, backup_name, plan_changes
-from ei_automation.errors import DeviceError, UsageError, VerificationError
+from ei_automation.errors import DeviceError, InterruptedRunError, UsageError, VerificationError
 from ei_automation.files import sha256_bytes
 from ei_automation.schema.firmware import Firmware, FirmwareFile, FlashPlan, FlashResult, Write
 
+INTERRUPTED_HINT = (
+    "each file on the drive is the old one or the new one, whole, or was deleted to make room; run the same "
+    "command again before the camera is used: it writes what is missing"
+)
 FIRST_ML_FIRMWARE = (4, 5, 6)
 """The first with `ml` in place of `tf` (openmv/openmv, src/omv/modules: py_tf.c until v4.5.5, then py_ml.c)."""
+WHOLE = "write each file under a temporary name, compare it, then give it its name"
 HOW: dict[How, str] = {
-    "same": "already there, unchanged",
-    "new": "under a temporary name, compared, then renamed",
-    "in-place": "the old file is deleted first: there is no room for both",
+    "same": ": already there",
+    "new": "",
+    "in-place": ": the old one is deleted first",
 }
 
 
@@ -88,14 +95,16 @@ def shown_plan(job: Job, plan: LibraryPlan) -> FlashPlan:
     """The plan for people."""
     name = plan.drive.name
     steps = [f"keep {AUTOSTART} as {plan.backup}"] if plan.backup else []
+    steps += [WHOLE] if any(change.how != "same" for change in plan.changes) else []
     steps += [f"eject {name}"]
     if job.port is not None:
-        steps += ["restart the camera by its firmware", "read the files back"]
+        starts = f", which then runs {AUTOSTART}: the script" if job.firmware.script_name else ""
+        steps += [f"restart the camera{starts}", "read the files back"]
     return FlashPlan(
         job.board.id,
         "files to the drive of the camera",
         tuple(
-            Write(change.name, f"{name}: {_how(change)}", change.file.size_bytes, change.file.sha256)
+            Write(change.name, f"{name}{HOW[change.how]}", change.file.size_bytes, change.file.sha256)
             for change in plan.changes
         ),
         tuple(steps),
@@ -103,11 +112,6 @@ def shown_plan(job: Job, plan: LibraryPlan) -> FlashPlan:
         _serial_number(job, plan.drive),
         plan.notes,
     )
-
-
-def _how(change: Change) -> str:
-    """How a file is written, in words."""
-    return f"the script, to run at power-up; {HOW[change.how]}" if change.name == AUTOSTART else HOW[change.how]
 
 
 def flash_library(job: Job, plan: LibraryPlan, waits: Waits) -> FlashResult:
@@ -118,7 +122,10 @@ def flash_library(job: Job, plan: LibraryPlan, waits: Waits) -> FlashResult:
         VerificationError: The drive holds other bytes than were sent.
     """
     begun = time.monotonic()
-    _write(job, plan)
+    try:
+        _write(job, plan)
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError("the writing was interrupted", hint=INTERRUPTED_HINT) from error
     seconds = time.monotonic() - begun
     _compare(plan, plan.drive, "before it was ejected")
     job.on_step(f"Ejecting {plan.drive.name}")
@@ -144,13 +151,26 @@ def _choose_drive(job: Job) -> Drive:
             "e.g. `udisksctl mount -b /dev/sda1`; a camera with a new SD card has to be restarted once",
         )
     serial_number = job.port.serial_number if job.port else ""
+    others = [port for port in camera_ports(job.host) if not _is_meant(job, port)]
     known = [drive for drive in drives if serial_number and drive.serial_number == serial_number]
-    possible = known or [drive for drive in drives if not (serial_number and drive.serial_number)]
+    theirs = {port.serial_number for port in others}
+    possible = known or [
+        drive
+        for drive in drives
+        if not (serial_number and drive.serial_number)
+        and not (drive.serial_number and drive.serial_number in theirs)
+    ]
     if not possible:
+        owner = f"the serial port of another one, {serial_number}" if job.port else f"which is no {job.board.name}"
         raise DeviceError(
-            f"the drive {drives[0].name} is of the camera {drives[0].serial_number}, the serial port of another "
-            f"one, {serial_number}",
-            hint="mount the drive of the camera at that port, or name the other port with --port",
+            f"the drive {drives[0].name} is of the camera {drives[0].serial_number}, {owner}",
+            hint="mount the drive of the camera that is meant, or name its port with --port",
+        )
+    if others and not all(drive.serial_number for drive in possible):
+        listed = ", ".join(port.name for port in others)
+        raise UsageError(
+            f"the drive {possible[0].name} may be that of another camera, which is plugged in too: {listed}",
+            hint="nothing was written; unplug all cameras but the one that the files shall go to",
         )
     if len(possible) > 1:
         listed = ", ".join(drive.name for drive in possible)
@@ -159,6 +179,11 @@ def _choose_drive(job: Job) -> Drive:
             hint="eject all but the one that the files shall go to; a camera with an SD card runs from that card",
         )
     return possible[0]
+
+
+def _is_meant(job: Job, port: SerialPort) -> bool:
+    """Whether a port is the camera's; without one in the job, whether it may be."""
+    return port.name == job.port.name if job.port else port_mode(job.board, port) is not None
 
 
 def _serial_number(job: Job, drive: Drive) -> str:
@@ -254,9 +279,10 @@ def _verified(plan: LibraryPlan, when: str) -> str:
 
 def _restarted(job: Job, port: SerialPort, waits: Waits) -> SerialPort:
     """Restart the camera and wait for its port."""
+    others = [each for each in job.host.ports() if each != port]
     restart(job, port, waits.answer)
     wait_gone(job, port, waits.gone)
-    back = wait_for(lambda: firmware_port(job, port), waits.back)
+    back = wait_for(lambda: firmware_port(job, port, others), waits.back)
     if back is None:
         raise DeviceError(
             f"{job.board.name} did not come back within {waits.back:g} s of its restart",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeVar
 
 from ei_automation.devices.flasher import Job
-from ei_automation.devices.host import SerialPort
+from ei_automation.devices.host import Host, SerialPort
 from ei_automation.devices.openmv.debug import CameraInfo, connect_camera
 from ei_automation.devices.transport import Deadline
 from ei_automation.errors import UsageError
-from ei_automation.schema.board import BoardKind, UsbMode
+from ei_automation.schema.board import BoardKind, UsbMode, known_boards
 
 POLL_S = 0.02
 Found = TypeVar("Found")
@@ -110,19 +110,26 @@ def restart(job: Job, port: SerialPort, seconds: float, *, into_loader: bool = F
             camera.reset()
 
 
-def firmware_port(job: Job, before: SerialPort | None) -> SerialPort | None:
+def camera_ports(host: Host) -> list[SerialPort]:
+    """Ports of all cameras with OpenMV's firmware, whatever their kind."""
+    boards = known_boards()
+    return [port for port in host.ports() if any(port_mode(board, port) == "openmv" for board in boards)]
+
+
+def firmware_port(job: Job, before: SerialPort | None, others: Collection[SerialPort]) -> SerialPort | None:
     """The port of the camera's firmware, as far as it is there now.
 
     Args:
         job: Names the board.
         before: Its port before a restart: told from others by its serial number, else by its name.
+        others: Ports of other cameras, which were there before.
     """
-    ports = ports_in_mode(job, "openmv")
-    if before is None or len(ports) < 2:
+    ports = [port for port in ports_in_mode(job, "openmv") if port not in others]
+    if before is None:
         return next(iter(ports), None)
     same = [port for port in ports if before.serial_number and port.serial_number == before.serial_number]
     named = [port for port in ports if port.name == before.name]
-    return next(iter([*same, *named]), None)
+    return next(iter([*same, *named, *ports]), None)  # another release may write the serial number differently
 
 
 def wait_gone(job: Job, port: SerialPort, seconds: float) -> None:

@@ -6,6 +6,7 @@ object a line `********** label **********` and its centres; then, in most of th
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -75,7 +76,7 @@ class ScriptResultParser:
         line = line.strip(" ")
         if found := RATE.fullmatch(line):
             self._has_rate = True
-            self._finish(float(found["fps"]))
+            self._finish(_finite(found["fps"]))
         elif found := KIND.fullmatch(line):
             self._kind(found["label"])
         elif found := CENTRE.fullmatch(line):
@@ -103,7 +104,7 @@ class ScriptResultParser:
 
     def _centre(self, found: re.Match[str]) -> None:
         if self._kinds:
-            score = None if found["score"] is None else float(found["score"])
+            score = None if found["score"] is None else _finite(found["score"])
             self._boxes.append(ObjectBox(self._kinds[-1], score, int(found["x"]), int(found["y"]), 0, 0))
 
     def _finish(self, fps: float | None) -> None:
@@ -125,3 +126,9 @@ class ScriptResultParser:
 
     def _forget(self) -> None:
         self._scores, self._boxes, self._kinds = {}, [], []
+
+
+def _finite(text: str) -> float | None:
+    """A number; None where it is too large to be one, which JSON could not hold."""
+    value = float(text)
+    return value if math.isfinite(value) else None

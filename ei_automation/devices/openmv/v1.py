@@ -112,8 +112,9 @@ class CameraV1(Camera):
 
     def _take_output(self, deadline: Deadline) -> bytes:
         if self._version >= STATE_FIRMWARE:
-            while len(self._text) < MOST_OUTPUT and self._state(deadline) & HAS_TEXT:
-                pass
+            for _ in range(MOST_OUTPUT // (STATE_BYTES - STATE_TEXT)):  # counted: a text of NULs adds nothing
+                if not self._state(deadline) & HAS_TEXT:
+                    break
         elif size := min(self._number(Command.TX_BUF_LEN, deadline), MOST_OUTPUT):
             self._text += self._up_to(Command.TX_BUF, size, deadline)
         text, self._text = self._text, b""

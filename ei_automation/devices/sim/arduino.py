@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 
 from ei_automation.devices.sim.at.firmware import AtFacts, AtFirmware
 from ei_automation.devices.sim.board import SimulatedBoard, Surroundings, UsbDevice
 from ei_automation.devices.sim.dfu_device import DfuEvents, DfuFacts, DfuMemory, SimulatedDfu
+from ei_automation.devices.sim.flashed_model import with_model_in
 from ei_automation.devices.sim.uart import Uart
-from ei_automation.errors import VerificationError
 
 FLASH, FLASH_BYTES, PAGE_BYTES = 0x0800_0000, 2 << 20, 128 << 10
 """Of an STM32H747: DS12930."""
@@ -23,8 +22,6 @@ TOUCH_BAUD = 1200
 REBOOT_S = 0.02
 """How long the board is gone from USB when it restarts."""
 FOREVER_S = 3600.0
-MODEL_MARK, MARK_PLACE = b"TFL3", 4
-"""A .tflite file has this identifier behind its first four bytes."""
 UART = "ttyACM0"
 HELLO = "Hello from Edge Impulse running on {device_type}.\r\nType AT+HELP to see a list of commands.\r\n"
 
@@ -116,15 +113,8 @@ class SimulatedArduino(SimulatedBoard):
         return bytes(self.flash[BOOT_LOADER_BYTES : BOOT_LOADER_BYTES + 8]) != b"\xff" * 8
 
     def _flashed(self) -> Surroundings:
-        """The surroundings with the network that is in the flash; unchanged where there is none."""
-        for model in models_in(bytes(self.flash[BOOT_LOADER_BYTES:])):
-            try:
-                self.around.load_model(model)
-            except VerificationError as error:
-                self.around.log(f"what looks like a network in the firmware is none: {error}")
-                continue
-            return replace(self.around, model=model)
-        return self.around
+        """The surroundings with the network that is in the flash."""
+        return with_model_in(bytes(self.flash[BOOT_LOADER_BYTES:]), self.around)
 
     def _on_dtr(self, active: bool, baud: int) -> None:
         """Who is plugged in lets go of the line: at 1200 baud that is a touch."""
@@ -168,11 +158,3 @@ class SimulatedPortenta(SimulatedArduino):
     device_type = "ARDUINO_PORTENTA_H7"
     product = "Arduino Portenta H7"
     pids = (0x025B, 0x035B)
-
-
-def models_in(flash: bytes) -> Iterator[bytes]:
-    """What begins as a .tflite file does, each up to the flash's end: what follows such a file does no harm."""
-    place = flash.find(MODEL_MARK, MARK_PLACE)
-    while place >= 0:
-        yield flash[place - MARK_PLACE :]
-        place = flash.find(MODEL_MARK, place + 1)

@@ -55,6 +55,8 @@ class Surroundings:
         faults: What goes wrong.
         folder: Where it keeps its drive.
         serial_number: Of the USB device.
+        project: What its firmware says it is of; empty where it does not say.
+        deploy_version: Of the build that its firmware says it is; 0 where it does not say.
         log: Gets a line for each thing that happens to it.
     """
 
@@ -65,6 +67,8 @@ class Surroundings:
     model: bytes | None = None
     labels: tuple[str, ...] = ()
     serial_number: str = "SIM0001"
+    project: str = ""
+    deploy_version: int = 0
     log: Callable[[str], None] = lambda _: None
 
 
@@ -162,10 +166,14 @@ class SimulatedBoard(ABC):
         """Give it power."""
         self._thread.start()
 
-    def stop(self) -> None:
+    def end(self) -> None:
         """Take its power away, for good."""
         self._stopping.set()
         self.reset()
+
+    def stop(self) -> None:
+        """Take its power away, and wait until its firmware has ended."""
+        self.end()
         self._thread.join(5)
 
     def reset(self) -> None:

@@ -42,7 +42,12 @@ class SimulatedHost:
                 f"there is no simulated board at {SIMULATED}{self._address}: {error}",
                 hint="start one in another terminal: `eiauto sim BOARD`; it prints its address",
             ) from error
-        return answer if isinstance(answer, dict) else {}
+        if not isinstance(answer, dict):
+            raise DeviceError(
+                f"what listens at {SIMULATED}{self._address} does not answer as a simulated board does",
+                hint="check the address: `eiauto sim BOARD` prints it",
+            )
+        return answer
 
     def ports(self) -> list[SerialPort]:
         """Its serial lines."""

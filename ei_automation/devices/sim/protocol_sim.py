@@ -17,6 +17,10 @@ from ei_automation.devices.sim.wire import SPEED, Wire, WireClosedError, connect
 
 ANSWER_S = 5.0
 """By when a simulated board must answer to being plugged in."""
+CLOSE_S = 2.0
+"""By when it must have let go of a line that is closed."""
+TAKEN_BYTES = 1 << 16
+"""So much is taken at once: a board that talks faster than it is read must not keep a program there."""
 
 
 class Serial(SerialBase):
@@ -39,7 +43,7 @@ class Serial(SerialBase):
         try:
             self._wire: Wire = connect(address)
             self._wire.send({"cable": name, "baud": self._baudrate})
-            answer = self._wire.receive(ANSWER_S)
+            answer = self._answer()
         except (OSError, ValueError, WireClosedError) as error:
             raise SerialException(f"no simulated board at {address}: {error}") from error
         if not isinstance(answer, dict) or "opened" not in answer:
@@ -49,10 +53,10 @@ class Serial(SerialBase):
         self._update_dtr_state()
 
     def close(self) -> None:
-        """Unplug."""
+        """Unplug, and wait until the line is free for the next one."""
         if self.is_open:
             self.is_open = False
-            self._wire.close()
+            self._wire.finish(CLOSE_S)
 
     @property
     def in_waiting(self) -> int:
@@ -112,16 +116,30 @@ class Serial(SerialBase):
     def _update_break_state(self) -> None:
         """No simulated board looks at breaks."""
 
+    def _answer(self) -> dict[str, Any] | None:
+        """The answer to being plugged in; a board that talks may be faster than it."""
+        end = time.monotonic() + ANSWER_S
+        while isinstance(message := self._wire.receive(max(0.0, end - time.monotonic())), bytes):
+            self._take(message, self._baudrate)
+        return message
+
+    def _take(self, message: bytes, baud: int) -> None:
+        """Hold what came; garbled where it was sent at another speed."""
+        (speed,) = SPEED.unpack_from(message)
+        data = message[SPEED.size :]
+        self._held += data if speed in (0, baud) else data.translate(GARBLE)
+
     def _pull(self, timeout_s: float | None, *, baud: int | None = None) -> bool:
         """Take what has come, waiting for the first of it; whether anything came."""
         if not self.is_open:
             raise PortNotOpenError
         came = False
+        most = len(self._held) + TAKEN_BYTES
         try:
-            while isinstance(message := self._wire.receive(0 if came else timeout_s), bytes):
-                (speed,) = SPEED.unpack_from(message)
-                data = message[SPEED.size :]
-                self._held += data if speed in (0, baud or self._baudrate) else data.translate(GARBLE)
+            while len(self._held) < most and isinstance(
+                message := self._wire.receive(0 if came else timeout_s), bytes
+            ):
+                self._take(message, baud or self._baudrate)
                 came = True
         except WireClosedError as error:
             if not came and not self._held:

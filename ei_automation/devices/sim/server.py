@@ -50,13 +50,14 @@ class SimulationServer:
 
     def stop(self) -> None:
         """End all connections and the board."""
-        self.board.stop()
+        self.board.end()
         with suppress(OSError):  # systems where a listening socket has nothing to shut down
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self._accepting.join(5)
         for wire in list(self._wires):
             wire.close()
+        self.board.stop()  # now: one that talks to who does not read was held up by that
         for thread in self._threads:
             thread.join(5)
 
@@ -66,16 +67,17 @@ class SimulationServer:
                 connection, _ = self._listening.accept()
             except OSError:  # stopped
                 return
-            thread = threading.Thread(target=self._serve, args=(Wire(connection),), daemon=True)
-            self._threads.append(thread)
+            wire = Wire(connection)
+            self._wires.add(wire)  # here, so that `stop` knows it
+            thread = threading.Thread(target=self._serve, args=(wire,), daemon=True)
+            self._threads = [*(other for other in self._threads if other.is_alive()), thread]
             thread.start()
 
     def _serve(self, wire: Wire) -> None:
         """One connection: its first message says what it is."""
-        self._wires.add(wire)
         try:
             # Else who was plugged in is gone, or speaks another language.
-            with suppress(WireClosedError, KeyError, ValueError):
+            with suppress(WireClosedError, KeyError, TypeError, ValueError):
                 first = wire.receive(5)
                 if isinstance(first, dict) and first.get("cable"):
                     self._cable(wire, str(first["cable"]), int(first["baud"]))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 
-from ei_automation.devices.sim.arduino import models_in
 from ei_automation.devices.sim.at.firmware import AtFacts, AtFirmware
 from ei_automation.devices.sim.board import SimulatedBoard, Surroundings
+from ei_automation.devices.sim.flashed_model import with_model_in
 from ei_automation.devices.sim.uart import Uart
 from ei_automation.devices.sim.updater import CONSOLE_BAUD, REQUEST_S, WELCOME, SimulatedUpdater, Store
-from ei_automation.errors import VerificationError
 
 LINE = "ttyUSB0"
 VID, PID = 0x10C4, 0xEA60
@@ -111,7 +109,10 @@ class SimulatedSpresense(SimulatedBoard):
             while True:
                 self._uart.read(1.0)
         self.around.log("the application starts")
-        return AtFirmware(self._uart, self._surroundings(), self._facts).run()
+        around = with_model_in(known.get(APPLICATION, b""), self.around)
+        if around is not self.around:
+            self.around.log("the package holds a network")
+        return AtFirmware(self._uart, around, self._facts).run()
 
     def _is_stopped(self) -> bool:
         """Whether somebody presses `r` in time."""
@@ -131,17 +132,6 @@ class SimulatedSpresense(SimulatedBoard):
             unplug=self.unplug,
             log=self.around.log,
         ).run()
-
-    def _surroundings(self) -> Surroundings:
-        """With the network that the flashed package holds, where it is found in it as a .tflite file."""
-        for model in models_in(self.store.packages.get(APPLICATION, b"")):
-            try:
-                self.around.load_model(model)
-            except VerificationError:  # the mark of a model, by chance
-                continue
-            self.around.log("the package holds a network")
-            return dataclasses.replace(self.around, model=model)
-        return self.around
 
     def _dtr(self, active: bool, baud: int) -> None:
         del baud

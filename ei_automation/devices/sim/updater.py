@@ -20,6 +20,8 @@ SIZES = {SOH: 128, STX: 1024}
 WELCOME, PROMPT = "Welcome to nash\r\n", "updater# "
 WAITING = "Waiting for XMODEM (CRC or 1K) transfer. Ctrl-X to cancel.\r\n"
 CONSOLE_BAUD = 115_200
+FASTEST_BAUD = 3_000_000
+"""Of the board's bridge, a CP2102N (its data sheet)."""
 REQUEST_S = 0.3
 """Between two requests for the first packet; real receivers wait for seconds. Some senders take a second request
 for a bad answer to their first packet."""
@@ -116,6 +118,9 @@ class SimulatedUpdater:
         """Receive a package, check it and save it."""
         number = words[words.index("-b") + 1] if "-b" in words[:-1] else ""
         baud = int(number) if number.isdecimal() and number.isascii() else CONSOLE_BAUD
+        if not 0 < baud <= FASTEST_BAUD:
+            self._uart.write(f"{number}: no such speed\r\n")
+            return
         self._uart.write(WAITING)
         if "garble" not in self._faults:
             self._uart.baud = baud

@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -69,6 +70,22 @@ class Wire:
                 raise WireClosedError("the other side closed the connection")
             self._held += data
         return message
+
+    def finish(self, timeout_s: float) -> None:
+        """End the connection when the other side has: what it must do first is done then.
+
+        Args:
+            timeout_s: At most so long.
+        """
+        end = time.monotonic() + timeout_s
+        try:
+            with suppress(OSError):  # the other side is gone
+                self._socket.shutdown(socket.SHUT_WR)
+                self._socket.settimeout(timeout_s)
+                while self._socket.recv(1 << 16) and time.monotonic() < end:
+                    pass
+        finally:
+            self.close()
 
     def close(self) -> None:
         """End the connection, also for one who waits in `receive`."""

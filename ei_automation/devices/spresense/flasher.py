@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ei_automation.devices.flasher import Job
@@ -29,10 +29,14 @@ UPDATER_BAUDS = (115_200, 230_400, 460_800, 500_000, 576_000, 921_600, 1_000_000
 FASTEST_USUAL_BAUD = 921_600
 """What Edge Impulse's script for Windows uses."""
 AGAIN = "the updater is not touched by this and stays reachable by RESET: run the same command again"
-UNTOUCHED = "nothing was written: the board has its old firmware"
+UNTOUCHED = "nothing was written: the board has its old firmware, and RESET starts it"
 UNSAVED = (
     "by its messages the updater saves a package only when all of it has come and was checked: the board should "
     f"still have its old firmware; {AGAIN}"
+)
+UNCHECKED = (
+    "all of the package was sent, and the updater may save it by itself: whether the board has the old firmware "
+    f"or the new one is not known; {AGAIN}"
 )
 REFUSED = f"whether the board keeps its old firmware then is not known; {AGAIN}, with a whole package"
 SAVING = f"the package was being stored: the board may have neither the old firmware nor the new one; {AGAIN}"
@@ -95,7 +99,7 @@ class SpresenseFlasher:
         with job.host.open(port, CONSOLE_BAUD) as line:
             updater = Updater(line, self._waits, job.on_note)
             seconds, verified = self._install(job, updater)
-            with _left("restarting the board", STORED):
+            with _left("restarting the board", [STORED]):
                 job.on_step("restarting the board")
                 words = updater.reboot()
         started, notes = _started(words, port.name)
@@ -110,21 +114,26 @@ class SpresenseFlasher:
     def _install(self, job: Job, updater: Updater) -> tuple[float, str]:
         """Everything up to `sync`; the transfer's seconds, and how it is known that the package is there."""
         image, info = _package(job)
-        with _left("reaching the updater", UNTOUCHED):
+        with _left("reaching the updater", [UNTOUCHED]):
             job.on_step("resetting the board into its updater")
             updater.enter()
-        with _left("sending the package", UNSAVED):
+        states = [UNSAVED]
+
+        def tell(done: int, total: int) -> None:
+            if done == total:  # the end of the file is next, and then the updater goes on without us
+                states.append(UNCHECKED)
+            job.on_progress("sending", done, total)
+
+        with _left("sending the package", states):
             job.on_step(f"sending {image.name}, {image.size_bytes:,} bytes")
             start = time.monotonic()
-            resent = updater.send_package(
-                image.content, _baud(job), lambda done, total: job.on_progress("sending", done, total)
-            )
+            resent = updater.send_package(image.content, _baud(job), tell)
             seconds = time.monotonic() - start
             if resent:
                 job.on_note(f"{resent} packets were sent again: the line is disturbed")
             verdict = updater.read_verdict()
         _check_received(verdict, image)
-        with _left("saving the package", SAVING):
+        with _left("saving the package", [SAVING]):
             _check_saved(updater.wait_saved(), info)
             # Edge Impulse's own scripts do not send `set bootable M0P` (flash_writer's -n) either: the board is
             # left as it is configured to start.
@@ -237,12 +246,12 @@ def _started(words: str, port: str) -> tuple[str, tuple[str, ...]]:
 
 
 @contextmanager
-def _left(doing: str, state: str) -> Iterator[None]:
-    """Say in the hint of an error, or of Ctrl-C, in what state the board is left."""
+def _left(doing: str, states: Sequence[str]) -> Iterator[None]:
+    """Say in the hint of an error, or of Ctrl-C, in what state the board is left: the last of those so far."""
     try:
         yield
     except DeviceError as error:
-        error.hint = f"{error.hint}; {state}" if error.hint else state
+        error.hint = f"{error.hint}; {states[-1]}" if error.hint else states[-1]
         raise
     except KeyboardInterrupt as stop:
-        raise InterruptedRunError(f"stopped while {doing}", hint=state) from stop
+        raise InterruptedRunError(f"stopped while {doing}", hint=states[-1]) from stop

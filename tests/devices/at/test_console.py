@@ -50,8 +50,19 @@ def test_configuration_and_info(tmp_path: Path, facts: AtFacts) -> None:
     assert (config.transfer_baud, at.max_baud) == (facts.max_baud, facts.max_baud)
     assert (config.sensors, config.sensor, config.model_type) == (("Camera",), "camera", "classification")
     assert (config.has_snapshot, config.resolutions) == (True, facts.resolutions)
-    assert (info.project_name, info.project_author, info.project_id) == ("Blood cells", "somebody", 1234)
-    assert (info.deploy_version, info.edge_impulse_version, info.sensor) == (7, "v1.86.0", "camera")
+    assert (info.project_name, info.project_author, info.project_id) == ("Simulated project", "somebody", 1234)
+    assert (info.deploy_version, info.edge_impulse_version, info.sensor) == (1, "v1.86.0", "camera")
+
+
+@pytest.mark.timeout(30)
+def test_prompts_without_end_are_no_answer(tmp_path: Path) -> None:
+    def prompts(uart: Uart) -> None:
+        while True:
+            uart.write(b"no\n> ")
+            uart.sleep(0.001)
+
+    with plugged_in(talking(tmp_path, prompts)) as port, pytest.raises(DeviceError, match="answer to AT"):
+        AtConsole(port, pace_s=0).command("AT+CONFIG?", Deadline(0.1))
 
 
 def test_commands_that_the_firmware_does_not_know(tmp_path: Path) -> None:
@@ -76,7 +87,7 @@ def test_results_come_from_the_network(tmp_path: Path, facts: AtFacts, mode: str
         results = list(islice(at.results(Deadline(math.inf)), 5))
         at.stop(Deadline(SOON))
         assert port.baud == 115_200
-        assert at.info(Deadline(SOON)).deploy_version == 7
+        assert at.info(Deadline(SOON)).deploy_version == 1
     for number, result in enumerate(results):
         expected = model.run(IMAGES[number % len(IMAGES)])
         assert list(result.classification) == list(LABELS)

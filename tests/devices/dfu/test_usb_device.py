@@ -172,7 +172,18 @@ class RefusingUsb:
         raise usb.core.USBError("Access denied (insufficient permissions)", -3, errno.EACCES)
 
 
+class BrokenUsb:
+    """A bus that cannot be listed: what libusb gives e.g. in a container."""
+
+    def enumerate_devices(self) -> Iterator[object]:
+        raise usb.core.USBError("Other error", -99, None)
+
+
 class TestFinding:
+    def test_a_bus_that_cannot_be_listed(self) -> None:
+        with pytest.raises(DeviceError, match=r"listing USB devices: .* cannot be reached: .*Other error"):
+            list_usb_dfu(BrokenUsb(), IDS)
+
     def test_lists_what_is_there(self, tmp_path: Path) -> None:
         with serving(DfuBoard(tmp_path)) as url:
             backend = SimulatedHost(url).usb_backend()

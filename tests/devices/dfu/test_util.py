@@ -64,6 +64,9 @@ for word in "$@"; do
 done
 exit 64
 """
+UPLOADS = """  case "$*" in *:4:leave*) exit 0 ;; esac
+"""
+"""Before the stand-in looks at `:leave`."""
 
 
 @dataclass
@@ -134,6 +137,14 @@ class TestListing:
             parse_listing("dfu-util", text, [NICLA.usb_id])
         assert "eiauto boards" in caught.value.hint
         assert parse_listing("dfu-util", text, [CAMERA.usb_id]) == []
+
+    def test_the_second_that_may_not_be_opened(self) -> None:
+        text = "".join(
+            f"dfu-util: Cannot open DFU device {usb_id} found on devnum 4 (LIBUSB_ERROR_ACCESS)\n"
+            for usb_id in ("0483:df11", "2341:035f")
+        )
+        with pytest.raises(DeviceError, match="this user may not open it"):
+            parse_listing("dfu-util", text, [NICLA.usb_id])
 
     def test_a_program_that_does_not_work(self, stand_in: StandIn) -> None:
         stand_in.says(code="70", listing="dfu-util: unable to initialize libusb\n")
@@ -208,6 +219,18 @@ class TestWriting:
 
     def test_memory_that_cannot_be_read(self, stand_in: StandIn) -> None:
         assert stand_in.device().read_back(9, NICLA, silent) is None
+
+    def test_a_release_that_starts_nothing_without_a_transfer(self, stand_in: StandIn) -> None:
+        """Before 0.11: `-s ADDRESS:leave` alone is refused, with an upload it is not."""
+        device = stand_in.device()
+        device.download(b"code", NICLA, silent)
+        stand_in.says(
+            leaving_code="64", leaving="You need to specify one of -D or -U\nUsage: dfu-util [options]\n"
+        )
+        program = stand_in.folder / "dfu-util"
+        program.write_text(program.read_text().replace('  case "$word" in', UPLOADS + '  case "$word" in'))
+        device.leave(NICLA)
+        assert stand_in.calls[-1].startswith("-d 2341:035f -S 003E00 -a 0 -s 0x08040000:4:leave -U ")
 
     def test_a_board_that_goes_while_it_leaves(self, stand_in: StandIn) -> None:
         """Published logs: `Error during download get_status`, 74, and the firmware runs."""

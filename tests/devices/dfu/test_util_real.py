@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ei_automation.devices.dfu.util import list_dfu_util
+from ei_automation.devices.sim.dfu_device import SimulatedDfu
 from ei_automation.errors import DeviceError
 from tests.devices.dfu_board import CAMERA, LAYOUT, NICLA, DfuBoard
 from tests.devices.real_dfu_util import build, plugged_into_dfu_util
@@ -25,6 +27,24 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def silent(*_: object) -> None:
     """No progress."""
+
+
+class Cable(SimulatedDfu):
+    """A device whose cable can be pulled out.
+
+    Args:
+        device: As it is.
+    """
+
+    is_out = False
+
+    def __init__(self, device: SimulatedDfu) -> None:
+        super().__init__(device.facts, device.memories, device.around)
+
+    def control(self, *request: Any) -> bytes | None:
+        if self.is_out:
+            raise ConnectionResetError
+        return super().control(*request)
 
 
 @pytest.mark.timeout(60)
@@ -67,6 +87,16 @@ class TestRealDfuUtil:
             device.leave(CAMERA)
         assert board.firmware[: len(IMAGE)] == IMAGE
         assert board.left == 1
+
+    def test_reading_back(self, tmp_path: Path, library: Path) -> None:
+        """A board that cannot be read is not one that is gone."""
+        cable = Cable(DfuBoard(tmp_path, can_upload=False).dfu)
+        with plugged_into_dfu_util(cable, tmp_path, library) as program:
+            (device,) = list_dfu_util(program, [NICLA.usb_id])
+            assert device.read_back(9, NICLA, silent) is None
+            cable.is_out = True
+            with pytest.raises(DeviceError, match=r"reading back: dfu-util ended with 74: .*NO_DEVICE"):
+                device.read_back(9, NICLA, silent)
 
     @pytest.mark.parametrize(
         ("fault", "words"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ei_automation.devices.openmv.debug import connect_camera, script_error, wait_for_end
 from ei_automation.devices.sim.client import SimulatedHost
 from ei_automation.devices.sim.server import serving
-from ei_automation.devices.sim.uart import Uart
+from ei_automation.devices.sim.uart import Uart, wait_until
 from ei_automation.devices.transport import Deadline
 from ei_automation.errors import DeviceError
 from tests.devices import camera_scripts as scripts
@@ -71,6 +71,7 @@ def test_restarts(tmp_path: Path, version: tuple[int, int, int], to_bootloader: 
         host = SimulatedHost(url)
         connected = connect_camera(host, host.ports()[0], Deadline(5))
         (connected.reset_to_bootloader if to_bootloader else connected.reset)()
+        assert wait_until(lambda: bool(board.left), 5)
         with connect_camera(host, host.ports()[0], Deadline(5)) as again:  # the port is free
             assert again.info(Deadline(5)).firmware_version == version
     assert board.left == ["bootloader" if to_bootloader else "reset"]

@@ -1,17 +1,37 @@
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 import pytest
+from usb.core import USBError
 
 from ei_automation.devices.flasher import Job
 from ei_automation.devices.openmv.drives import MountedDrive
 from ei_automation.devices.openmv.flasher import OpenMvFlasher, Waits
 from ei_automation.devices.sim.client import SimulatedHost
-from ei_automation.errors import DeviceError, DoesNotFitError, UsageError, VerificationError
+from ei_automation.devices.sim.usb_backend import SimulatedUsb
+from ei_automation.errors import (
+    DeviceError,
+    DoesNotFitError,
+    InterruptedRunError,
+    UsageError,
+    VerificationError,
+)
 from ei_automation.schema.board import find_board
 from ei_automation.schema.firmware import Firmware
-from tests.devices.cameras import IMAGE, OLD, SCRIPT, SCRIPT_NAME, WAITS, TwoDrives, camera, image, library
+from tests.devices.cameras import (
+    IMAGE,
+    OLD,
+    SCRIPT,
+    SCRIPT_NAME,
+    WAITS,
+    Plugged,
+    TwoDrives,
+    camera,
+    image,
+    library,
+)
 from tests.devices.surroundings import CLASSIFIER
 
 NEWEST = (5, 0, 0)
@@ -27,12 +47,14 @@ def test_a_library(tmp_path, version, api, window_s):
         plan = plugged.flasher().plan(plugged.job(library(api=api)))
         names = ["trained.tflite", "labels.txt", SCRIPT_NAME, "main.py"]
         assert [write.what for write in plan.writes] == names
-        how = "under a temporary name, compared, then renamed"
         drive = plugged.board.drive
-        assert [write.where for write in plan.writes] == [
-            *[f"{drive}: {how}"] * 3,
-            f"{drive}: the script, to run at power-up; {how}",
-        ]
+        assert [write.where for write in plan.writes] == [str(drive)] * 4
+        assert plan.steps == (
+            "write each file under a temporary name, compare it, then give it its name",
+            f"eject {drive}",
+            "restart the camera, which then runs main.py: the script",
+            "read the files back",
+        )
         assert plan.serial_number == "SIM0001"
         assert plan.notes == ()
         assert not (plugged.board.drive / "trained.tflite").exists()  # nothing is written by a plan
@@ -84,6 +106,8 @@ def test_in_place_where_there_is_no_room_for_both(tmp_path):
         new = {"trained.tflite": b"TFL3" * 25_000, SCRIPT_NAME: SCRIPT}
         plan = plugged.flasher().plan(plugged.job(library(new)))
         assert "the old trained.tflite is deleted before" in plan.notes[0]
+        where = {write.what: write.where for write in plan.writes}
+        assert where["trained.tflite"] == f"{plugged.board.drive}: the old one is deleted first"
         plugged.flasher().flash(plugged.job(library(new)))
         assert (plugged.board.drive / "trained.tflite").read_bytes() == new["trained.tflite"]
         plugged.board.faults.numbers["truncated-write"] = 1000
@@ -139,6 +163,114 @@ def test_no_serial_port(tmp_path):
         assert result.verified.endswith("from the drive before it was ejected: SHA-256 as sent")
         assert "press the camera's reset button" in result.notes[0]
         assert plugged.host.drives() == []  # ejected, and nobody restarted it
+
+
+class Neighbours:
+    """A machine with two cameras, one of which cannot be told from the other by its drive.
+
+    Args:
+        other: That nobody means.
+        meant: That is flashed.
+    """
+
+    def __init__(self, other: Plugged, meant: Plugged) -> None:
+        object.__setattr__(other.board.around, "serial_number", "OTHER")
+        self._hosts = (other.host, meant.host)
+        self.open = meant.host.open
+
+    def ports(self):
+        return [port for host in self._hosts for port in host.ports()]
+
+    def drives(self):
+        return [drive for host in self._hosts for drive in host.drives()]
+
+    def usb_backend(self):
+        return SimulatedUsb(self._ask)
+
+    def _ask(self, question):
+        devices = [(host, place) for host in self._hosts for place, _ in enumerate(host.ask()["usb"])]
+        if question is None:
+            return {"usb": [described for host in self._hosts for described in host.ask()["usb"]]}
+        host, place = devices[question["control"]]
+        return host.ask({**question, "control": place})
+
+
+@pytest.mark.parametrize(("version", "window_s"), [(OLD, 0.1), ((4, 8, 1), 0.01)])
+def test_another_camera_that_is_in_its_boot_loader_is_never_flashed(tmp_path, version, window_s):
+    with (
+        camera(tmp_path / "other", version=version, starts=False) as other,
+        camera(tmp_path / "meant", version=version, window_s=window_s) as meant,
+    ):
+        before = bytes(other.board.firmware)
+        job = replace(meant.job(image()), host=Neighbours(other, meant))
+        result = meant.flasher().flash(job)
+        assert result.serial_number == "SIM0001"
+        assert meant.board.firmware[: len(IMAGE)] == IMAGE
+        assert bytes(other.board.firmware) == before
+
+
+def test_another_camera_that_runs_is_not_asked_in_place_of_the_new_firmware(tmp_path):
+    with camera(tmp_path / "other", version=(4, 9, 0)) as other, camera(tmp_path / "meant") as meant:
+        job = replace(meant.job(image()), host=Neighbours(other, meant))
+        assert meant.flasher().flash(job).firmware_version == "4.8.1"
+        (meant.board.drive / ".openmv_disk").touch()
+        host = Neighbours(other, meant)
+        host.drives = lambda: [Named(meant.board.drive, serial_number="SIM0001")]
+        result = OpenMvFlasher(replace(WAITS, drive=0.1)).flash(replace(meant.job(library()), host=host))
+        assert (result.port, result.serial_number) == (job.port.name, "SIM0001")
+
+
+def test_a_drive_that_may_be_of_another_camera(tmp_path):
+    with camera(tmp_path / "other", board="openmv-cam-h7-plus") as other, camera(tmp_path / "meant") as meant:
+        host = Neighbours(other, meant)
+        for port in (meant.port(), None):
+            job = replace(meant.job(library(), port=port), host=host)
+            host.drives = other.host.drives
+            with pytest.raises(
+                UsageError, match="may be that of another camera, which is plugged in too"
+            ) as caught:
+                meant.flasher().plan(job)
+            assert "unplug all cameras but the one" in caught.value.hint
+            host.drives = lambda: [MountedDrive(other.board.drive, serial_number="OTHER")]
+            with pytest.raises(DeviceError, match="is of the camera OTHER, "):
+                meant.flasher().plan(job)
+
+
+class LateUsb:
+    """A bus whose devices this user may open only at the third look: udev needs a moment."""
+
+    def __init__(self, backend) -> None:
+        self._backend, self.refused = backend, 0
+
+    def __getattr__(self, name):
+        return getattr(self._backend, name)
+
+    def open_device(self, dev):
+        if self.refused < 2:
+            self.refused += 1
+            raise USBError("Access denied (insufficient permissions)", -3, errno.EACCES)
+        return self._backend.open_device(dev)
+
+
+def test_a_boot_loader_that_is_not_yet_permitted(tmp_path):
+    with camera(tmp_path) as plugged:
+        host = TwoDrives(plugged.host, [])
+        late = LateUsb(plugged.host.usb_backend())
+        host.usb_backend = lambda: late
+        assert plugged.flasher().flash(replace(plugged.job(image()), host=host)).firmware_version == "4.8.1"
+        assert late.refused == 2
+
+
+@pytest.mark.parametrize("firmware", [image(), library(api="tf")])
+def test_ctrl_c_says_in_what_state_the_camera_is(tmp_path, firmware):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with camera(tmp_path, version=OLD, starts=not firmware.images) as plugged:
+        job = replace(plugged.job(firmware), on_progress=stop)
+        with pytest.raises(InterruptedRunError, match="the writing was interrupted") as caught:
+            plugged.flasher().flash(job)
+        assert "run the same" in caught.value.hint
 
 
 class Named(MountedDrive):

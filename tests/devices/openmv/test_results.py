@@ -45,6 +45,12 @@ def test_numbers_as_micropython_prints_them() -> None:
     assert result == InferenceResult({"a": 1e-05, "b": 0.9960938, "c": 1.0}, fps=33.0)
 
 
+def test_numbers_that_no_json_could_hold_are_not_known() -> None:
+    assert read("a = 0.5\n1e999 fps\n") == [InferenceResult({"a": 0.5})]
+    (result,) = read("********** cup **********\nx 1\ty 2\tscore 1e999\n5 fps\n")
+    assert result.boxes == (ObjectBox("cup", None, 1, 2, 0, 0),)
+
+
 def test_objects_of_several_kinds_with_and_without_scores() -> None:
     text = (
         "********** red ball **********\r\nx 70\ty 30\tscore 0.8705882\r\nx 110\ty 30\tscore 1.0\r\n"

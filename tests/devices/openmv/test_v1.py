@@ -123,6 +123,20 @@ def test_output_that_the_camera_dropped_meanwhile_is_only_shorter(tmp_path: Path
         assert CameraV1(port, Deadline(5)).output(Deadline(0.3)) == "short"
 
 
+@pytest.mark.timeout(30)
+def test_text_without_a_letter_is_not_read_for_ever(tmp_path: Path) -> None:
+    answers = {
+        frame(Command.FW_VERSION, 12): b"\x04\0\0\0\x08\0\0\0\x01\0\0\0",
+        frame(Command.GET_STATE, 64): b"\x03".ljust(64, b"\0"),
+    }
+
+    def firmware(uart: Uart) -> None:
+        uart.write(answers.get(uart.read(0.01)[-6:], b""))
+
+    with line(ScriptedBoard(surroundings(tmp_path), firmware)) as port:
+        assert CameraV1(port, Deadline(5)).output(Deadline(5)) == ""
+
+
 def test_firmware_before_4_8_forgets_a_script_at_exec_and_newer_at_running() -> None:
     for version, is_old in ((V1_OLD, True), (V1, False)):
         machine = Machine(version)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ei_automation.devices.sim.arduino import BOOT_LOADER_BYTES, SimulatedNicla, SimulatedPortenta, models_in
+from ei_automation.devices.sim.arduino import BOOT_LOADER_BYTES, SimulatedNicla, SimulatedPortenta
 from ei_automation.devices.sim.client import SimulatedHost
+from ei_automation.devices.sim.flashed_model import models_in
 from ei_automation.devices.sim.server import serving
 from ei_automation.devices.sim.uart import wait_until
 from ei_automation.devices.transport import Deadline

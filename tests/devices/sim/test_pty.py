@@ -99,7 +99,7 @@ def test_what_a_program_wrote_before_it_closed_arrives(tmp_path):
 
     with door_to(ScriptedBoard(tmp_path, listen)) as (door, _):
         with open_port(door.path):
-            assert wait_until(lambda: bool(door.board.uarts()["ttyUSB0"].is_open), 5)
+            assert wait_until(lambda: bool(got), 5)  # it listens
         descriptor = os.open(door.path, os.O_WRONLY | os.O_NOCTTY)
         os.write(descriptor, b"AT\r")
         os.close(descriptor)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import socket
-from contextlib import closing
+import threading
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +13,12 @@ from hypothesis import strategies as st
 from ei_automation.devices.sim.client import SimulatedHost
 from ei_automation.devices.sim.faults import DEFAULTS, FAULTS, Faults
 from ei_automation.devices.sim.server import serving
-from ei_automation.devices.sim.wire import Wire, WireClosedError
-from ei_automation.devices.transport import Deadline
-from ei_automation.errors import UsageError
+from ei_automation.devices.sim.uart import wait_until
+from ei_automation.devices.sim.wire import Wire, WireClosedError, connect
+from ei_automation.devices.transport import Deadline, open_port
+from ei_automation.errors import DeviceError, UsageError
 from tests.devices.echo_board import HELLO, EchoBoard
+from tests.devices.scripted_board import ScriptedBoard
 from tests.devices.surroundings import surroundings
 
 
@@ -67,6 +71,50 @@ def test_messages_arrive_as_they_were_sent(messages: list[bytes | dict[str, int]
         left.close()
         with pytest.raises(WireClosedError):
             right.receive(1)
+
+
+def chatter(uart):
+    while True:
+        uart.write(b"C" * 4096)
+
+
+def test_a_board_that_never_stops_talking_can_be_plugged_in_and_read(tmp_path: Path) -> None:
+    with serving(ScriptedBoard(tmp_path, chatter)) as url:
+        for _ in range(20):  # its first words may be there before the answer that it is plugged in
+            with open_port(f"{url}/ttyUSB0") as port:
+                assert port.drain(0.01, Deadline(0.01)).strip(b"C") == b""
+                with pytest.raises(DeviceError, match="waiting for the end: nothing within"):
+                    port.read_until(b"end", deadline=Deadline(0.01), doing="waiting for the end")
+
+
+def test_a_port_that_was_closed_is_free_at_once(tmp_path: Path) -> None:
+    board = ScriptedBoard(tmp_path, chatter)
+    with serving(board) as url:
+        for _ in range(20):
+            open_port(f"{url}/ttyUSB0").close()
+            assert not board.uarts()["ttyUSB0"].is_open
+
+
+def test_stopping_leaves_no_thread_behind(tmp_path: Path) -> None:
+    board = ScriptedBoard(tmp_path, chatter)
+    before = set(threading.enumerate())
+    with serving(board) as url:
+        mute = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 5)  # never says what it is
+        port = open_port(f"{url}/ttyUSB0")  # and is not read: the board is held up
+        assert wait_until(lambda: bool(board.uarts()["ttyUSB0"].is_open), 5)
+    assert set(threading.enumerate()) <= before
+    port.close()
+    mute.close()
+
+
+@pytest.mark.parametrize("message", [{"cable": "ttyUSB0", "baud": None}, {"stored": []}, {"control": None}, {}])
+def test_a_wrong_message_ends_only_its_connection(message: dict[str, Any], tmp_path: Path) -> None:
+    with serving(EchoBoard(surroundings(tmp_path))) as url:
+        with closing(connect(url.removeprefix("sim://"))) as wire:
+            wire.send(message)
+            with suppress(WireClosedError):
+                wire.receive(5)
+        assert SimulatedHost(url).ports()
 
 
 def test_every_fault_can_be_asked_for() -> None:

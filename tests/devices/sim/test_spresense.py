@@ -93,7 +93,7 @@ def test_without_an_r_the_application_starts(tmp_path):
 
 
 def test_a_board_that_holds_nothing_stays_in_its_updater(tmp_path):
-    with plugged(SimulatedSpresense(surroundings(tmp_path), window_s=0.05)) as port:
+    with plugged(SimulatedSpresense(surroundings(tmp_path), window_s=0.3)) as port:
         assert until(port, b"updater# ") == b"Welcome to nash\r\nupdater# "
         assert say(port, "") == "\r\n"
         assert say(port, "what") == "what\r\nwhat: command not found\r\n"
@@ -102,7 +102,7 @@ def test_a_board_that_holds_nothing_stays_in_its_updater(tmp_path):
 
 
 def test_a_transfer_can_be_cancelled_with_ctrl_x(tmp_path):
-    with plugged(SimulatedSpresense(surroundings(tmp_path), window_s=0.05)) as port:
+    with plugged(SimulatedSpresense(surroundings(tmp_path), window_s=0.3)) as port:
         until(port, b"updater# ")
         assert say(port, "install", b"Ctrl-X to cancel.").endswith("Waiting for XMODEM (CRC or 1K) transfer. ")
         until(port, b"C")
@@ -111,8 +111,16 @@ def test_a_transfer_can_be_cancelled_with_ctrl_x(tmp_path):
         assert say(port, "sync") == "sync\r\n"
 
 
+@pytest.mark.parametrize("baud", ["0", "99999999999"])
+def test_a_speed_that_no_line_has_is_refused(baud, tmp_path):
+    with plugged(SimulatedSpresense(surroundings(tmp_path), window_s=0.3)) as port:
+        until(port, b"updater# ")
+        assert say(port, f"install -b {baud}").endswith(f"\r\n{baud}: no such speed\r\n")
+        assert say(port, "sync") == "sync\r\n"
+
+
 def test_a_package_can_be_removed(tmp_path):
-    board = SimulatedSpresense(surroundings(tmp_path), window_s=0.05)
+    board = SimulatedSpresense(surroundings(tmp_path), window_s=0.3)
     board.store.packages["other"] = board.store.accepted["other"] = SPK
     with plugged(board) as port:
         until(port, b"updater# ")
@@ -143,7 +151,9 @@ def test_a_network_in_the_flashed_package_is_what_it_classifies_with(tmp_path):
     with plugged(board) as port:
         console = AtConsole(port, pace_s=0)
         console.connect(Deadline(5))
-    assert log[:2] == ["the application starts", "the package holds a network"]
+    assert log[0] == "the application starts"
+    assert log[1].startswith("what looks like a network in the firmware is none: ")
+    assert log[2] == "the package holds a network"
 
 
 # Other programs

@@ -474,4 +474,4 @@ def test_without_dtr_and_a_user_it_ends(tmp_path):
     flasher = SpresenseFlasher(dataclasses.replace(WAITS, line_s=0.1, button_s=0.05))
     with behind_a_pty(board) as host, pytest.raises(DeviceError, match=r"has no DTR .* it said nothing") as caught:
         flasher.flash(job(host))
-    assert caught.value.hint.endswith("nothing was written: the board has its old firmware")
+    assert caught.value.hint.endswith("nothing was written: the board has its old firmware, and RESET starts it")

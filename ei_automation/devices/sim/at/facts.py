@@ -22,10 +22,8 @@ class AtFacts:
         dialect: That it prints results in.
         prompt_in_debug: Whether AT+RUNIMPULSEDEBUG gives a prompt at once, while it runs: Spresense.
         blocks: Whether it takes no command while it runs, and says nothing when it is stopped: Nicla.
-        project: Name in Studio.
         project_author: Its owner.
         project_id: Studio's number.
-        deploy_version: Studio's number of the build.
         studio_version: Of the inferencing SDK.
         resolutions: Of the camera, pixels.
         smallest: (width, height) of a network that it runs; Spresense refuses those below 96 by 64.
@@ -45,10 +43,8 @@ class AtFacts:
     dialect: Dialect = "G5"
     prompt_in_debug: bool = False
     blocks: bool = True
-    project: str = "Simulated project"
     project_author: str = "eiauto"
     project_id: int = 1
-    deploy_version: int = 1
     studio_version: str = "v1.86.0"
     resolutions: tuple[tuple[int, int], ...] = ((64, 64), (96, 96), (160, 120), (320, 240))
     smallest: tuple[int, int] = (1, 1)
@@ -59,15 +55,21 @@ class AtFacts:
     heap_bytes: int = 1 << 20
 
 
-def info_text(facts: AtFacts) -> str:
-    """The answer to AT+INFO."""
+def info_text(facts: AtFacts, project: str, deploy_version: int) -> str:
+    """The answer to AT+INFO.
+
+    Args:
+        facts: Of the board.
+        project: Its name in Studio.
+        deploy_version: Studio's number of the build.
+    """
     values = {
         "Firmware build date": "Jan  1 2026",
         "Firmware build time": "12:00:00",
         "ML model author": facts.project_author,
-        "ML model name": facts.project,
+        "ML model name": project,
         "ML model ID": facts.project_id,
-        "Model deploy version": facts.deploy_version,
+        "Model deploy version": deploy_version,
         "Edge Impulse version": facts.studio_version,
         "Used sensor": "camera",
     }

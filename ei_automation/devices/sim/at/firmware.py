@@ -163,7 +163,7 @@ class AtFirmware:
         return True
 
     def _info(self) -> bool:
-        self._say(info_text(self._facts))
+        self._say(info_text(self._facts, self._around.project, self._around.deploy_version))
         return True
 
     def _snapshot(self) -> bool:

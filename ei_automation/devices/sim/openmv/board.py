@@ -5,19 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ei_automation.devices.openmv.drives import MARKER
-from ei_automation.devices.sim.arduino import models_in
 from ei_automation.devices.sim.board import SimulatedBoard, Surroundings, UsbDevice
 from ei_automation.devices.sim.dfu_device import DfuEvents, DfuFacts, DfuMemory, SimulatedDfu
 from ei_automation.devices.sim.drive import taken_bytes
+from ei_automation.devices.sim.flashed_model import with_model_in
 from ei_automation.devices.sim.openmv.debug import CameraFacts, DebugFirmware
 from ei_automation.devices.sim.openmv.loader import LoaderEvents, PacketUart, SimulatedLoader
 from ei_automation.devices.sim.uart import Uart
-from ei_automation.errors import VerificationError
 
 FIRST_DFU_FIRMWARE, FIRST_ROMFS_FIRMWARE = (4, 6, 0), (4, 7, 0)
 OLD_USB_ID, LOADER_SERIAL_NUMBER = (0x1209, 0xABD1), "000000000010"
@@ -234,14 +233,7 @@ class SimulatedOpenMv(SimulatedBoard):
 
     def _flashed(self) -> Surroundings:
         """The surroundings with the network that is in the flash; unchanged where there is none."""
-        for model in models_in(bytes(self.firmware)):
-            try:
-                self.around.load_model(model)
-            except VerificationError as error:
-                self.around.log(f"what looks like a network in the firmware is none: {error}")
-                continue
-            return replace(self.around, model=model)
-        return self.around
+        return with_model_in(bytes(self.firmware), self.around)
 
     def _make_dfu(self, romfs_bytes: int) -> SimulatedDfu:
         """The boot loader's USB device; H7 Plus has its file system on another chip, and ROMFS too."""

@@ -77,7 +77,7 @@ def test_help_snapshot_and_info(tmp_path: Path) -> None:
         ready(board, port)
         assert b"AT+RUNIMPULSE\n\tRun the impulse\n\n" in say(port, b"AT+HELP\r")
         assert b"Resolutions:          [ 64x64, 96x96, 160x120, 320x240 ]\n" in say(port, b"AT+SNAPSHOT?\r")
-        assert b"Model deploy version : 7\nEdge Impulse version : v1.86.0\n" in say(port, b"AT+INFO\r")
+        assert b"Model deploy version : 1\nEdge Impulse version : v1.86.0\n" in say(port, b"AT+INFO\r")
 
 
 def test_a_spresense_prints_a_prompt_in_the_middle_of_its_debug_mode(tmp_path: Path) -> None:
