@@ -25,6 +25,7 @@ NARROW = 32
 AROUND_LINES = 9
 """Lines that are neither bars nor boxes: heading, numbers and the space between, wrapped once each."""
 LEAST_ROWS = 3
+SIMULATED_TIMES = "simulated: times are this computer's"
 TOP_LABELS = 3
 """How many labels a plain line names."""
 
@@ -91,12 +92,13 @@ def plain_line(result: InferenceResult, number: int, seconds: float) -> str:
     return f"{number:>5}  {seconds:8.2f} s  {', '.join(words)}{f'  ({took})' if took else ''}"
 
 
-def as_json(result: InferenceResult, number: int, seconds: float) -> dict[str, Any]:
+def as_json(result: InferenceResult, number: int, seconds: float, *, is_simulated: bool = False) -> dict[str, Any]:
     """A result as a line of JSON has it: always the same keys."""
     timing, top = result.timing, result.top
     return {
         "number": number,
         "seconds": round(seconds, 3),
+        "simulated": is_simulated,
         "top": {"label": top[0], "score": top[1]} if top else None,
         "classification": dict(result.classification),
         "boxes": None if result.boxes is None else [_box(box) for box in result.boxes],
@@ -147,10 +149,13 @@ class LiveView:
         self._result = result
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        rows = max(LEAST_ROWS, options.size.height - AROUND_LINES)
+        around = AROUND_LINES + 2 * self._facts.is_simulated
+        rows = max(LEAST_ROWS, options.size.height - around)
         yield Text(visible(f"{self._facts.board} at {self._facts.port}"), style="bold")
         if self._facts.firmware:
             yield Text(visible(self._facts.firmware), style="dim")
+        if self._facts.is_simulated:
+            yield Text(SIMULATED_TIMES, style="yellow")
         yield Text()
         yield self._body(options.max_width, rows)
         yield Text()
@@ -250,14 +255,19 @@ class Shown(Protocol):
 class JsonLines:
     """One line of JSON a result."""
 
+    def __init__(self) -> None:
+        self._is_simulated = False
+
     def start(self, facts: RunFacts, tally: Tally) -> None:
         """Say on stderr what runs."""
         del tally
+        self._is_simulated = facts.is_simulated
         OUTPUT.talk(heading(facts))
 
     def result(self, result: InferenceResult, tally: Tally) -> None:
         """Print it."""
-        OUTPUT.plain(json.dumps(as_json(result, tally.results, tally.seconds), ensure_ascii=False))
+        line = as_json(result, tally.results, tally.seconds, is_simulated=self._is_simulated)
+        OUTPUT.plain(json.dumps(line, ensure_ascii=False))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -299,7 +309,8 @@ class Terminal:
 
 def heading(facts: RunFacts) -> str:
     """What runs, in one line."""
-    return visible(f"{facts.board} at {facts.port}: {facts.firmware}")
+    simulated = f" ({SIMULATED_TIMES})" if facts.is_simulated else ""
+    return visible(f"{facts.board} at {facts.port}: {facts.firmware}{simulated}")
 
 
 def shown(*, as_json: bool) -> Shown:

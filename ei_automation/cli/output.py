@@ -38,11 +38,13 @@ class Output:
 
     Attributes:
         json_mode: One JSON document on stdout, nothing else there.
+        json_lines: With json_mode: one line of JSON each, an error too.
         quiet: No talk on stderr but errors.
     """
 
     def __init__(self) -> None:
         self.json_mode = False
+        self.json_lines = False
         self.quiet = False
         self.debug = False
         self._talk = _Console(stderr=True, highlight=False, emoji=False)
@@ -76,13 +78,14 @@ class Output:
         self._result.print(text, soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table of the result. Columns that start with `>` are aligned to the right."""
+        """A table of the result. Columns that start with `>` are aligned to the right, with `!` never cut."""
         table = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
         for column in columns:
             table.add_column(
-                escape(column.removeprefix(">")),
+                escape(column.removeprefix(">").removeprefix("!")),
                 justify="right" if column.startswith(">") else "left",
                 overflow="fold",
+                no_wrap=column.startswith("!"),
             )
         for row in rows:
             table.add_row(*[escape(cell) for cell in row])
@@ -94,17 +97,21 @@ class Output:
         """A line for the person who watches."""
         if not self.quiet:
             console = self._progress.console if self._progress else self._talk
-            console.print(escape(text), style=style, soft_wrap=True)
+            console.print(escape(text), style=style, soft_wrap=not console.is_terminal)
 
     def error(self, message: str, hint: str, log_tail: Sequence[str], exit_code: int) -> None:
         """An error as sentences; with --json also as the document."""
         for line in log_tail if not self._shown.issuperset(log_tail) else ():
             self._talk.print(escape(f"  {line}"), style="dim", soft_wrap=True)
-        self._talk.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+        whole = not self._talk.is_terminal  # a terminal's lines are broken between words
+        self._talk.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=whole)
         if hint:
-            self._talk.print(f"[bold]what to do:[/] {escape(hint)}", soft_wrap=True)
-        if self.json_mode:
-            self.document({"error": {"message": message, "hint": hint, "exit_code": exit_code}})
+            self._talk.print(f"[bold]what to do:[/] {escape(hint)}", soft_wrap=whole)
+        content = {"error": {"message": message, "hint": hint, "exit_code": exit_code}}
+        if self.json_mode and self.json_lines:
+            self.plain(json.dumps(content, ensure_ascii=False))
+        elif self.json_mode:
+            self.document(content)
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ei_automation.deployment import bundle, openmv
 from ei_automation.deployment.embedded import find_model, find_models
 from ei_automation.deployment.parts import MAX_FILE_BYTES, ZIP_STARTS, read_parts
-from ei_automation.deployment.recognise import COMPILED_MARKS, PROGRAM_MARK, labels_of, recognise_files
+from ei_automation.deployment.recognise import (
+    COMPILED_MARKS,
+    ML_CALL,
+    PROGRAM_MARK,
+    TF_CALL,
+    labels_of,
+    recognise_files,
+)
 from ei_automation.errors import NotFoundError, VerificationError
 from ei_automation.files import sha256_bytes, storage_errors
 from ei_automation.schema.board import BoardKind, find_board, known_boards
@@ -194,7 +202,24 @@ def _images(path: Path, files: Mapping[str, bytes], images: Mapping[str, bytes])
         )
     if len(kinds) > 1:
         raise VerificationError(f"{path} holds OpenMV's and Edge Impulse's firmware; give the one that is meant")
-    return _firmware(kinds.pop(), path, files, found, list(dict.fromkeys(notes)))
+    firmware = _firmware(kinds.pop(), path, files, found, list(dict.fromkeys(notes)))
+    return _with_script(firmware, files) if firmware.kind == "openmv-firmware" else firmware
+
+
+def _with_script(firmware: Firmware, files: Mapping[str, bytes]) -> Firmware:
+    """OpenMV's firmware with the script that uses the model in it, where one lies beside the images."""
+    scripts = sorted(name for name in files if name.endswith(".py"))
+    if not scripts:
+        return firmware
+    script = _file(scripts[0], files[scripts[0]])
+    text = script.content.decode(errors="replace")
+    uses_ml, uses_tf = bool(ML_CALL.search(text)), bool(TF_CALL.search(text))
+    return replace(
+        firmware,
+        files={script.name: script},
+        script_name=script.name,
+        script_api=None if uses_ml == uses_tf else "ml" if uses_ml else "tf",
+    )
 
 
 def _boards_of(name: str, is_openmv: bool) -> tuple[list[BoardKind], str]:
@@ -249,13 +274,7 @@ def _firmware(
         for image in {each.sha256: each for each in images.values()}.values()
         for model in find_models(image.content)
     )
-    problems = [
-        f"{image.name} does not begin as a program for {find_board(board).name} does"
-        for board, image in images.items()
-        if not any(
-            _is_program(image, find_board(other)) for other in images if images[other].sha256 == image.sha256
-        )
-    ]
+    problems = _no_programs(images)
     if len(models) > 1:
         notes.append(f"{len(models)} different .tflite files are inside; which one is the project's is not known")
     if kind == "openmv-firmware":
@@ -270,7 +289,7 @@ def _firmware(
         model=next(iter(models)) if len(models) == 1 else None,
         deploy_version=version,
         project=project,
-        problems=tuple(dict.fromkeys(problems)),
+        problems=tuple(problems),
         notes=tuple(notes),
     )
 
@@ -283,6 +302,20 @@ def _named(path: Path) -> tuple[str, int | None]:
     """Project and version that a zip's or folder's name tells; empty and None where it does not."""
     match = NAMES.fullmatch(path.name.removesuffix(".zip"))
     return (match["project"], int(match["version"])) if match else ("", None)
+
+
+def _no_programs(images: Mapping[str, FirmwareFile]) -> list[str]:
+    """A sentence for each image that can be started by none of its boards."""
+    problems = []
+    for sha256 in dict.fromkeys(image.sha256 for image in images.values()):
+        meant = [find_board(board) for board, image in images.items() if image.sha256 == sha256]
+        image = images[meant[0].id]
+        if not image.content:
+            problems.append(f"{image.name} is empty")
+        elif not any(_is_program(image, board) for board in meant):
+            names = " or ".join(board.name for board in meant)
+            problems.append(f"{image.name} does not begin as a program for {names} does")
+    return problems
 
 
 def _is_program(image: FirmwareFile, board: BoardKind) -> bool:

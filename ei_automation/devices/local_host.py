@@ -52,7 +52,7 @@ class LocalHost:
         Raises:
             DeviceError: It is not there, not permitted, or in use.
         """
-        return open_port(port.name, baud)
+        return open_port(port.name, baud, port.usb_id)
 
     def drives(self) -> list[Drive]:
         """The drives that boards have mounted now."""

@@ -35,11 +35,15 @@ class Deadline:
 
     Args:
         seconds: From now; not below 0.
+
+    Attributes:
+        seconds: The same.
+        began: When it was made, of the monotonic clock.
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self.seconds, self.began = seconds, time.monotonic()
+        self._end = self.began + seconds
 
     @property
     def left_s(self) -> float:
@@ -62,15 +66,18 @@ class Port:
     Args:
         line: Of pyserial, open, with a timeout of TICK_S.
         name: For people: its path or URL.
+        usb_id: Of what it belongs to, as `10C4:EA60`; empty where that is not known.
 
     Attributes:
         name: The same.
+        usb_id: The same.
         seen: The last bytes that came, at most SEEN_BYTES.
     """
 
-    def __init__(self, line: serial.Serial, name: str) -> None:
-        self._line, self.name = line, name
+    def __init__(self, line: serial.Serial, name: str, usb_id: str = "") -> None:
+        self._line, self.name, self.usb_id = line, name, usb_id
         self._held = bytearray()  # read from the system, not yet asked for
+        self._last_came = 0.0
         self.seen = b""
 
     def __enter__(self) -> Port:
@@ -201,10 +208,11 @@ class Port:
 
     def late(self, doing: str, deadline: Deadline, hint: str = "") -> DeviceError:
         """The error for a deadline that has passed."""
-        said = "" if self.seen else "; the board said nothing at all"
-        return DeviceError(
-            f"{self.name}: {doing}: nothing within {deadline.seconds:g} s{said}", seen=self.seen, hint=hint
-        )
+        if self._held or (self.seen and self._last_came >= deadline.began):
+            late = f"what was expected did not come within {deadline.seconds:g} s"
+        else:
+            late = f"nothing within {deadline.seconds:g} s{'' if self.seen else '; the board said nothing at all'}"
+        return DeviceError(f"{self.name}: {doing}: {late}", seen=self.seen, hint=hint)
 
     def _wait_sent(self) -> None:
         """Wait until the system has sent what was written; pyserial's own flush() has no deadline.
@@ -223,7 +231,8 @@ class Port:
         with self._errors("reading"):
             data = self._line.read(max(1, self._line.in_waiting))
         self._held += data
-        self.seen = (self.seen + data)[-SEEN_BYTES:]
+        if data:
+            self._last_came, self.seen = time.monotonic(), (self.seen + data)[-SEEN_BYTES:]
         return bool(data)
 
     @contextmanager
@@ -239,13 +248,14 @@ class Port:
             ) from error
 
 
-def open_port(name: str, baud: int = 115_200) -> Port:
+def open_port(name: str, baud: int = 115_200, usb_id: str = "") -> Port:
     """Open a serial port.
 
     Args:
         name: Path (`/dev/ttyACM0`, `COM3`) or a URL of pyserial (`socket://`, `rfc2217://`), or of a simulated
             board (`sim://`).
         baud: Bits a second.
+        usb_id: Of what the port belongs to; empty where that is not known.
 
     Raises:
         DeviceError: It is not there, not permitted, or in use.
@@ -262,7 +272,7 @@ def open_port(name: str, baud: int = 115_200) -> Port:
         line.open()
     except (OSError, ValueError, TERMINAL_ERROR) as error:
         raise DeviceError(f"{name} cannot be opened: {error}", hint=_opening_hint(name, error)) from error
-    return Port(line, name)
+    return Port(line, name, usb_id)
 
 
 def _opening_hint(name: str, error: Exception) -> str:

@@ -40,11 +40,11 @@ class Firmware:
         source: Name of the zip or folder.
         images: Board id to the image for it; of a library empty. A package that does not say for which board it is
             has an entry for each one that its kind runs on.
-        files: Of a library: trained.tflite, labels.txt and the script, by name.
+        files: Of a library: trained.tflite, labels.txt and the script, by name; of OpenMV's firmware its script.
         labels: Of the model; empty where they are not known.
         model: The .tflite file: of a library, or found inside an image; None where there is none to be found.
-        script_api: Of a library's script: `ml` or `tf`; None where there is no script.
-        script_name: Of a library's script; empty where there is none.
+        script_api: Of the script: `ml` or `tf`; None where there is no script.
+        script_name: Of the script; empty where there is none.
         deploy_version: Studio's number of the build, from the zip's name; None where it does not tell.
         project: Name in the zip's name; empty where it does not tell.
         problems: What would go wrong with it.

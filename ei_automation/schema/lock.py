@@ -168,6 +168,8 @@ class FlashRecord(StrictModel):
     was interrupted, what the device holds is not known."""
     proof: str = Field(default="", exclude_if=lambda value: not value)
     """What the firmware said of itself afterwards; empty where it was not asked."""
+    simulated: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Whether it was no device but a simulated one."""
 
 
 class EnvironmentRecord(StrictModel):

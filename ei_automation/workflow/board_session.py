@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from subprocess import list2cmdline
 from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
@@ -134,7 +137,34 @@ def plugged_board(wanted: str | None, board: BoardKind | None) -> PluggedBoard:
     from ei_automation.devices.choose import choose_port, open_host
 
     host = open_host(wanted)
-    return PluggedBoard(host, choose_port(host, wanted=wanted, board=board), board)
+    try:
+        port = choose_port(host, wanted=wanted, board=board)
+    except DeviceError as error:
+        raise _in_loader(host, wanted, board) or error from None
+    return PluggedBoard(host, port, board)
+
+
+def loader_error(where: str, words: str) -> DeviceError:
+    """The error for a board that cannot run anything now.
+
+    Args:
+        where: Its port, or what was asked for; empty for none.
+        words: Which board it is.
+    """
+    return DeviceError(
+        f"{f'{where}: ' if where else ''}{words} is in its boot loader, no firmware runs",
+        hint="flash it again with `eiauto flash`, or press its RESET button",
+    )
+
+
+def _in_loader(host: Host, wanted: str | None, board: BoardKind | None) -> DeviceError | None:
+    """The error where the board has no port because it is in its boot loader; None where none is in one."""
+    from ei_automation.devices.choose import LOADER_MODES, boards_plugged_in
+
+    for each in boards_plugged_in(host):
+        if each.mode in LOADER_MODES and (board is None or board.id in each.boards):
+            return loader_error(f"no port matches {wanted!r}" if wanted else "", each.words)
+    return None
 
 
 @contextmanager
@@ -163,6 +193,13 @@ def alone_with(device: str, settings: Settings) -> Iterator[None]:
         yield
     finally:
         guard.release()
+
+
+def as_typed(path: Path) -> str:
+    """A path as it can be pasted into a command: from the current folder where it lies in it."""
+    here = Path.cwd()
+    text = str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return shlex.quote(text) if os.name == "posix" else list2cmdline([text])
 
 
 def suits(firmware: Firmware, board: BoardKind) -> bool:
@@ -197,7 +234,8 @@ def deployment_for(
         session: The project.
         board: The board.
         kinds: Which to take, the best first; as the board's flasher likes it where empty.
-        script_api: Of libraries only those whose script uses this module; any where None.
+        script_api: Of libraries only those whose script uses this module; any where None. Firmware with a model
+            brings the module of its script.
 
     Raises:
         NotFoundError: There is none.
@@ -215,7 +253,7 @@ def deployment_for(
     best = min(kinds.index(each.firmware.kind) for each in usable)
     usable = [each for each in usable if kinds.index(each.firmware.kind) == best]
     if len(usable) > 1:
-        listed = ", ".join(str(each.path.relative_to(session.folder)) for each in usable)
+        listed = ", ".join(as_typed(each.path) for each in usable)
         raise UsageError(
             f"{session.manifest.name} has {len(usable)} deployments for {board.name}: {listed}",
             hint="choose one with --from",
@@ -240,10 +278,11 @@ def with_model(session: Session, board: BoardKind | None) -> Deployment:
     if not found:
         raise NotFoundError(
             f"no deployment of {session.manifest.name} holds a .tflite file",
-            hint="run `eiauto deploy PROJECT --target openmv`, or give the model with --model FILE",
+            hint=f"run `eiauto deploy {as_typed(session.folder)} --target openmv`, or give the model with"
+            " --model FILE",
         )
     if len({each.firmware.model for each in found}) > 1:
-        listed = ", ".join(str(each.path.relative_to(session.folder)) for each in found)
+        listed = ", ".join(as_typed(each.path) for each in found)
         raise UsageError(
             f"deployments of {session.manifest.name} hold different models: {listed}",
             hint="choose one with --from",
@@ -254,7 +293,11 @@ def with_model(session: Session, board: BoardKind | None) -> Deployment:
 def _is_usable(each: Deployment, board: BoardKind, kinds: Sequence[FirmwareKind], script_api: str | None) -> bool:
     if each.firmware.kind not in kinds or not suits(each.firmware, board):
         return False
-    return script_api is None or each.firmware.script_api in (script_api, None)
+    return (
+        each.firmware.kind != "openmv-library"
+        or script_api is None
+        or each.firmware.script_api in (script_api, None)
+    )
 
 
 def _recorded(session: Session) -> list[Path]:
@@ -273,7 +316,8 @@ def _recorded(session: Session) -> list[Path]:
             if sha256_file(path) != record.sha256:
                 raise VerificationError(
                     f"{record.file} is not the file that was built: its SHA-256 differs from the lock's",
-                    hint="build it again with `eiauto deploy`, or give it with --from if that is meant",
+                    hint=f"build it again with `eiauto deploy {as_typed(session.folder)}`, or give it with --from"
+                    " if that is meant",
                 )
         paths.append(path)
     return paths
@@ -323,7 +367,7 @@ def _none_for(session: Session, board: BoardKind, reasons: Sequence[str]) -> Not
     """The error where a project has nothing for a board."""
     wanted = " or ".join(KINDS.get(board.flasher, ())) or "firmware"
     why = "; ".join([f"{wanted} was looked for", *reasons])
-    name = session.folder.name
+    name = as_typed(session.folder)
     build = f"build it with `eiauto deploy {name} --target openmv`"
     if board.openmv is None:
         build = f"Studio builds it: wish it under [[deployments]] and run `eiauto deploy {name} --backend studio`"

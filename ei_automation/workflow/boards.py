@@ -55,6 +55,7 @@ class PluggedRow:
         state: The same for people.
         drive: Where its drive is mounted; empty where it has none.
         permitted: Whether this user may open the port.
+        is_simulated: Whether it is no real one.
     """
 
     port: str
@@ -67,6 +68,7 @@ class PluggedRow:
     state: str
     drive: str
     permitted: bool
+    is_simulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ def look(port: str | None = None) -> BoardsReport:
         DeviceError: No simulated board answers.
     """
     from ei_automation.devices.choose import boards_plugged_in, open_host
+    from ei_automation.devices.host import SIMULATED
     from ei_automation.devices.permissions import port_hints
 
     host = open_host(port)
@@ -146,7 +149,8 @@ def look(port: str | None = None) -> BoardsReport:
         hints.append(
             "a USB id that several kinds of boards have does not say which one it is: name it with --board"
         )
-    return BoardsReport(supported_boards(), tuple(_plugged(each) for each in found), tuple(hints))
+    is_simulated = (port or "").startswith(SIMULATED)
+    return BoardsReport(supported_boards(), tuple(_plugged(each, is_simulated) for each in found), tuple(hints))
 
 
 def _supported(board: BoardKind) -> SupportedBoard:
@@ -157,7 +161,7 @@ def _supported(board: BoardKind) -> SupportedBoard:
     return SupportedBoard(board.id, board.name, board.core, flashed, run, board.ram_bytes, board.flash_bytes, ids)
 
 
-def _plugged(found: PluggedIn) -> PluggedRow:
+def _plugged(found: PluggedIn, is_simulated: bool) -> PluggedRow:
     """A row of what is there."""
     return PluggedRow(
         port=found.port,
@@ -170,6 +174,7 @@ def _plugged(found: PluggedIn) -> PluggedRow:
         state=MODES[found.mode] if found.mode else "",
         drive=found.drive,
         permitted=found.permitted,
+        is_simulated=is_simulated,
     )
 
 

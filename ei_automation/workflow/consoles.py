@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ei_automation.devices.at.console import DEFAULT_BAUD, AtConfig, AtConsole
+from ei_automation.devices.at.console import DEFAULT_BAUD, AtConfig, AtConsole, AtInfo
 from ei_automation.devices.choose import LOADER_MODES, board_at
-from ei_automation.devices.openmv.debug import Camera, connect_camera, script_error
+from ei_automation.devices.openmv.debug import Camera, connect_camera, script_error, sensor_hint
 from ei_automation.devices.openmv.results import ScriptResultParser
 from ei_automation.devices.transport import Deadline, Port
 from ei_automation.errors import DeviceError, NotFoundError, UsageError
 from ei_automation.schema.board import BoardKind, ConsoleName, find_board, known_boards
 from ei_automation.schema.inference_result import InferenceResult
-from ei_automation.workflow.board_session import PluggedBoard
-from ei_automation.workflow.camera_script import CameraScript, ScriptWish, camera_script
+from ei_automation.workflow.board_session import PluggedBoard, as_typed, loader_error
+from ei_automation.workflow.camera_script import CameraScript, ScriptWish, camera_script, script_on
 from ei_automation.workflow.project import Event
 
 CONNECT_S = 15.0
@@ -28,6 +28,8 @@ START_S = 15.0
 """From the command to the first words: camera and arena are made ready."""
 POLL_S = 0.02
 """Cameras keep a few hundred characters of output: asked seldom, they lose some."""
+CANNOT_RUN = "Failed to run impulse"
+"""What Edge Impulse's firmware says where its network fails; a fresh simulated board's is not there at all."""
 TAIL_LINES = 8
 """Of a script's last words, with an error."""
 KEPT_CHARACTERS = 4000
@@ -39,11 +41,13 @@ class Running(Protocol):
     Attributes:
         board: Its name, for people.
         firmware: What it says of itself.
+        project: Name of the project that it says it is of; empty where it says none.
         can_be_cut: Whether a Ctrl-C may end a conversation with it at any byte.
     """
 
     board: str
     firmware: str
+    project: str
     can_be_cut: bool
 
     def begin(self, *, continuous: bool, debug: bool) -> None:
@@ -92,6 +96,7 @@ class AtRunning:
         config: The same.
         board: Its name.
         firmware: In words.
+        project: Of AT+INFO.
     """
 
     can_be_cut = True
@@ -99,22 +104,39 @@ class AtRunning:
     def __init__(self, console: AtConsole, config: AtConfig, board: BoardKind | None) -> None:
         self.console, self.config = console, config
         self.board = board.name if board else _name_of(config.device_type)
-        self.firmware = _at_words(console, config)
+        info = _at_info(console)
+        self.project = info.project_name if info else ""
+        self.firmware = _at_words(config, info)
 
     def begin(self, *, continuous: bool, debug: bool) -> None:
         """See `Running`."""
-        self.console.start_inference(Deadline(START_S), continuous=continuous, debug=debug)
+        with _may_lack_model():
+            self.console.start_inference(Deadline(START_S), continuous=continuous, debug=debug)
 
     def results(
         self, deadline: Deadline, patience_s: float, is_over: Callable[[], bool]
     ) -> Iterator[InferenceResult]:
         """See `Running`."""
         del is_over  # a Ctrl-C cuts it
-        yield from self.console.results(deadline, patience_s=patience_s)
+        with _may_lack_model():
+            yield from self.console.results(deadline, patience_s=patience_s)
 
     def end(self, within_s: float) -> None:
         """See `Running`."""
         self.console.stop(Deadline(within_s))
+
+
+@contextmanager
+def _may_lack_model() -> Iterator[None]:
+    """Say of a network that fails that there may be none."""
+    try:
+        yield
+    except DeviceError as error:
+        if CANNOT_RUN in error.message:
+            error.hint = (
+                f"the firmware may hold no model: put one onto the board with `eiauto flash`; {error.hint}"
+            )
+        raise
 
 
 def _name_of(device_type: str) -> str:
@@ -125,15 +147,19 @@ def _name_of(device_type: str) -> str:
         return device_type
 
 
-def _at_words(console: AtConsole, config: AtConfig) -> str:
+def _at_info(console: AtConsole) -> AtInfo | None:
+    """Which project and build it runs; None where it does not say."""
+    try:
+        return console.info(Deadline(ANSWER_S))
+    except DeviceError:  # of before 2024: it does not know the command; `connect` proved that it answers
+        return None
+
+
+def _at_words(config: AtConfig, info: AtInfo | None) -> str:
     """Type, project and build, as far as the firmware tells."""
     words = [config.device_type, f"AT {config.at_version}"]
-    try:
-        info = console.info(Deadline(ANSWER_S))
-    except DeviceError:  # of before 2024: it does not know the command; `connect` proved that it answers
-        return ", ".join(words)
-    words += [f"project {info.project_name}"] if info.project_name else []
-    words += [f"deploy version {info.deploy_version}"] if info.deploy_version is not None else []
+    words += [f"project {info.project_name}"] if info and info.project_name else []
+    words += [f"deploy version {info.deploy_version}"] if info and info.deploy_version else []
     return ", ".join(words)
 
 
@@ -142,21 +168,26 @@ class ScriptRunning:
 
     Args:
         camera: Connected.
-        board: Its kind; None where that is not known.
+        plug: Where it is; its kind may be not known.
         scripts: Where the script comes from.
+        tell: Gets notes.
 
     Attributes:
         board: Its name.
         firmware: In words.
+        project: A camera says none.
     """
 
     can_be_cut = False  # half an answer would be read as the next one
+    project = ""
 
-    def __init__(self, camera: Camera, board: BoardKind | None, scripts: ScriptWish) -> None:
-        self._camera, self._scripts = camera, scripts
+    def __init__(
+        self, camera: Camera, plug: PluggedBoard, scripts: ScriptWish, tell: Callable[[Event], None]
+    ) -> None:
+        self._camera, self._plug, self._scripts, self._tell = camera, plug, scripts, tell
         info = camera.info(Deadline(ANSWER_S))
         self._version = ".".join(map(str, info.firmware_version))
-        self._kind = board or _board_of(info.arch, info.usb_id)
+        self._kind = _kind(plug) or _board_of(info.arch, info.usb_id)
         self.board = self._kind.name if self._kind else "OpenMV camera"
         arch = f", {info.arch}" if info.arch else ""
         self.firmware = f"OpenMV firmware {self._version}{arch}"
@@ -169,7 +200,10 @@ class ScriptRunning:
                 "--continuous and --debug are modes of Edge Impulse's AT firmware; a camera's script has none",
                 hint="leave them out",
             )
-        self._script, self._said = camera_script(self._scripts, self._kind, self._version), ""
+        self._said = ""
+        self._script = camera_script(
+            self._scripts, self._kind, self._version, lambda: script_on(self._plug, self._tell)
+        )
         self.firmware += f", {self._script.name}"
         self._camera.run_script(self._script.text, Deadline(START_S))
 
@@ -215,7 +249,9 @@ class ScriptRunning:
         reason = script_error(self._said)
         if reason or not count:
             ended = f"ended with {reason}" if reason else "ended without a result"
-            raise self._error(f"the script {self._script.name} {ended}", _script_hint(reason))
+            session = self._scripts.session
+            project = as_typed(session.folder) if session else "PROJECT"
+            raise self._error(f"the script {self._script.name} {ended}", _script_hint(reason, project))
 
     def _late(self, deadline: Deadline, option: str) -> DeviceError:
         """The error where the time of an option was too short."""
@@ -232,10 +268,12 @@ class ScriptRunning:
         return error
 
 
-def _script_hint(reason: str) -> str:
+def _script_hint(reason: str, project: str) -> str:
     """What to do where a script failed."""
+    if hint := sensor_hint(reason):
+        return hint
     if "ENOENT" in reason or "is not there" in reason or "cannot be read" in reason:
-        return "the camera's drive lacks the model or the labels: `eiauto flash PROJECT` puts them there"
+        return f"the camera's drive lacks the model or the labels: `eiauto flash {project}` puts them there"
     if "Memory" in reason or "memory" in reason or "cannot be loaded" in reason:
         return "the network is too large for this camera: `eiauto footprint` says what would fit"
     if "no module named" in reason:
@@ -276,7 +314,7 @@ def open_console(plug: PluggedBoard, scripts: ScriptWish, on_event: Callable[[Ev
             yield running
     else:
         with connect_camera(plug.host, plug.port, Deadline(CONNECT_S)) as camera:
-            yield ScriptRunning(camera, _kind(plug), scripts)
+            yield ScriptRunning(camera, plug, scripts, on_event)
 
 
 def _refuse_script(scripts: ScriptWish) -> None:
@@ -323,10 +361,7 @@ def console_of(plug: PluggedBoard) -> ConsoleName | None:
     """
     found = board_at(plug.port)
     if found.mode in LOADER_MODES:
-        raise DeviceError(
-            f"{plug.port.name}: {found.words} is in its boot loader, no firmware runs",
-            hint="reset it, or flash it with `eiauto flash`",
-        )
+        raise loader_error(plug.port.name, found.words)
     if found.mode == "openmv":
         return "openmv"
     if found.mode == "sketch":

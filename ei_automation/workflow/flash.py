@@ -21,11 +21,13 @@ from ei_automation.settings import Settings
 from ei_automation.workflow.board_session import (
     Deployment,
     alone_with,
+    as_typed,
     deployment_for,
     given_deployment,
     suits,
     wanted_board,
 )
+from ei_automation.workflow.camera_script import camera_version, fitting_deployment
 from ei_automation.workflow.flash_watch import FlashWatch
 from ei_automation.workflow.project import Event, Session
 from ei_automation.workflow.prove import ANSWER_S, Proof, prove
@@ -119,13 +121,14 @@ def prepare(session: Session | None, request: FlashRequest, tell: Tell) -> Prepa
         DeviceError: The board is not there.
     """
     board = _board(session, request.board)
-    deployment = _deployment(session, request.source, board, tell)
+    deployment = _deployment(session, request, board, tell)
     source, firmware = deployment.path, deployment.firmware
     flasher = FLASHERS[_family(board, firmware)]()
     for note in firmware.notes:
         tell(Event("note", note))
     if firmware.problems:
-        raise UsageError(f"{source} cannot be flashed: {'; '.join(firmware.problems)}", hint="build it again")
+        problems = "; ".join(firmware.problems)
+        raise UsageError(f"{source} cannot be flashed: {problems}", hint="download or build it again")
     if not request.skip_fit:
         _require_fit(board, firmware, tell)
     host = open_host(request.port)
@@ -172,6 +175,7 @@ def _flash(session: Session | None, prepared: Prepared, answer_s: float) -> Flas
         image_sha256=image_sha256(prepared.plan),
         model_sha256=sha256_bytes(job.firmware.model) if job.firmware.model else "",
         verified="",
+        simulated=prepared.device.startswith(SIMULATED),
     )
     watch = FlashWatch(job, lambda: _record(session, begun))
     with watch.stoppable():
@@ -214,7 +218,7 @@ def _board(session: Session | None, name: str) -> BoardKind:
     return board
 
 
-def _deployment(session: Session | None, source: Path | None, board: BoardKind, tell: Tell) -> Deployment:
+def _deployment(session: Session | None, request: FlashRequest, board: BoardKind, tell: Tell) -> Deployment:
     """What goes onto it.
 
     Raises:
@@ -222,11 +226,18 @@ def _deployment(session: Session | None, source: Path | None, board: BoardKind, 
         NotFoundError: There is nothing.
         VerificationError: The project's is older than its model.
     """
-    if source is not None:
-        return given_deployment(source)
+    if request.source is not None:
+        return given_deployment(request.source)
     if session is None:
         raise UsageError("there is nothing to flash", hint="name a project, or a deployment with --from ZIP")
-    found = deployment_for(session, board)
+    try:
+        found = deployment_for(session, board)
+    except UsageError:  # several: the firmware on a camera may decide
+        if board.openmv is None:
+            raise
+        host = open_host(request.port)
+        version = camera_version(host, _port(host, board, request), board)
+        found = fitting_deployment(session, board, version)
     return replace(found, firmware=_as_recorded(session, found, tell))
 
 
@@ -246,7 +257,7 @@ def _as_recorded(session: Session, found: Deployment, tell: Tell) -> Firmware:
         if record.model_sha256 and record.model_sha256 not in trained:
             raise VerificationError(
                 f"{record.file} was built from an older model than the project's",
-                hint="run `eiauto deploy` first, or give it with --from if the older one is meant",
+                hint=f"run `eiauto deploy {as_typed(session.folder)}` first, or give the older one with --from",
             )
         if reason := stale_data(session, lock) or stale_training(session, MAIN_SPLIT, training):
             tell(Event("note", f"{record.file}: {reason}"))
@@ -266,7 +277,7 @@ def _family(board: BoardKind, firmware: Firmware) -> str:
             f"{board.name} cannot be flashed by eiauto", hint="`eiauto boards` lists the boards that can"
         )
     if not suits(firmware, board):
-        meant = f", for {', '.join(firmware.images)}" if firmware.images else ""
+        meant = f" ({', '.join(firmware.images)})" if firmware.images else ""
         raise UsageError(
             f"{firmware.source} is {words}{meant}, and not for {board.name}",
             hint=f"build the deployment for {board.name}, or name the board it is for with --board",

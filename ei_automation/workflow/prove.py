@@ -139,17 +139,17 @@ def _compare(job: Job, info: AtInfo) -> None:
             f"{firmware.source} is version {firmware.deploy_version}",
             hint="press the board's reset button and ask again with `eiauto run`; if it stays so, flash it again",
         )
-    if firmware.project and info.project_name and not _same_name(firmware.project, info.project_name):
+    if firmware.project and info.project_name and not same_name(firmware.project, info.project_name):
         job.on_note(
             f"the board says that it runs project {info.project_name}, and the name of {firmware.source} says "
             f"{firmware.project}: check that it is the one you mean"
         )
 
 
-def _same_name(short: str, name: str) -> bool:
-    """Whether a project's name in a file's name is that of a project; case and punctuation do not matter."""
-    plain, whole = (re.sub(r"[^a-z0-9]+", "", each.lower()) for each in (short, name))
+def same_name(short: str, name: str) -> bool:
+    """Whether a project's name, or that in a file's name, is one of Studio's; case and punctuation aside."""
+    plain, whole = (re.sub(r"[\W_]+", "", each.casefold()) for each in (short, name))
     return plain in whole or whole in plain
 
 
-__all__ = ["Proof", "prove"]
+__all__ = ["Proof", "prove", "same_name"]

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from ei_automation.deployment.firmware import recognise_firmware
 from ei_automation.devices.sim.arduino import SimulatedNicla, SimulatedPortenta
 from ei_automation.devices.sim.board import Image, SimulatedBoard, Surroundings
-from ei_automation.devices.sim.faults import FAULTS, Faults
+from ei_automation.devices.sim.faults import FAMILIES, FAULTS, Faults
 from ei_automation.devices.sim.openmv.board import SimulatedOpenMv
 from ei_automation.devices.sim.pty import PtyDoor
 from ei_automation.devices.sim.server import serving
@@ -33,8 +33,6 @@ SIMULATED = (SPRESENSE, *OPENMV, NICLA, PORTENTA)
 """Ids of the boards that can be simulated."""
 SHOWN_SIDE_PX, SHOWN_IMAGES = 240, 8
 MOST_IMAGES = 256
-IMAGE_SUFFIXES = (".bin", ".spk")
-"""Of firmware images; other files are models, or deployments that hold one."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def simulation(request: SimulationRequest, log: Log) -> Iterator[Running]:
     kind = find_board(request.board)
     if kind.id not in SIMULATED:
         raise UsageError(f"{kind.name} cannot be simulated", hint=f"there are {', '.join(SIMULATED)}")
-    faults = Faults.parse(request.faults)
+    faults = Faults.parse(request.faults, kind.flasher)
     model, labels = _model(request)
     with ExitStack() as stack:
         folder = request.folder or Path(stack.enter_context(TemporaryDirectory(prefix="eiauto-sim-")))
@@ -150,17 +148,29 @@ def _model(request: SimulationRequest) -> tuple[bytes | None, tuple[str, ...]]:
     labels = read_labels(request.labels) if request.labels else ()
     if request.model is None:
         return None, labels
-    if request.model.suffix.lower() in IMAGE_SUFFIXES:
-        firmware = recognise_firmware(request.model)
-        if firmware.model is None:
-            raise NotFoundError(
-                f"{request.model} holds no .tflite file", hint="give a .tflite file, or a deployment with one"
-            )
-        content, known = firmware.model, firmware.labels
-    else:
-        content, known = read_model(request.model)
+    content, known = _model_of(request.model)
     load_model(content)  # refuses what is no model of images, before the board starts
     return content, labels or known
+
+
+def _model_of(source: Path) -> tuple[bytes, tuple[str, ...]]:
+    """The network and the labels of a .tflite file, of a deployment with one, or of what `flash` takes.
+
+    Raises:
+        NotFoundError: It holds none.
+    """
+    try:
+        firmware = recognise_firmware(source) if source.suffix.lower() != ".tflite" else None
+    except NotFoundError:
+        firmware = None  # nothing for a board, e.g. a bundle
+    if firmware is None:
+        return read_model(source)
+    if firmware.model is None:
+        raise NotFoundError(
+            f"{source} holds no .tflite file: its network is compiled code",
+            hint="give the .tflite file, or an OpenMV library or a bundle of the same model",
+        )
+    return firmware.model, firmware.labels
 
 
 def _images(folder: Path | None) -> tuple[Image, ...]:
@@ -197,4 +207,4 @@ def made_images() -> tuple[Image, ...]:
     return tuple(pictures)
 
 
-__all__ = ["FAULTS", "SIMULATED", "Running", "SimulationRequest", "made_images", "simulation"]
+__all__ = ["FAMILIES", "FAULTS", "SIMULATED", "Running", "SimulationRequest", "made_images", "simulation"]

@@ -104,12 +104,16 @@ def _flashed(lock: Lock) -> Iterator[Check]:
 
 def _held(lock: Lock, record: FlashRecord) -> str:
     """What a device holds, in words."""
+    where = "a simulated board: " if record.simulated else ""
     if not record.verified:
-        return f"flashing {record.file} was interrupted: what it holds is not known; run `eiauto flash` again"
+        return (
+            f"{where}flashing {record.file} was interrupted: what it holds is not known; run `eiauto flash` again"
+        )
     if not record.model_sha256:
-        return f"holds {record.file}"
+        return f"{where}its last flash from here was {record.file}"
     known = record.model_sha256 in lock.trained_sha256
-    return f"holds {'the trained model' if known else 'a model that was not trained here, or that is older'}"
+    model = "the trained model" if known else "a model that was not trained here, or that is older"
+    return f"{where}its last flash from here was of {model}"
 
 
 def _listing(name: str, bad: list[str], checked: int, word: str) -> Check:

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from ei_automation.cli.live import (
+    SIMULATED_TIMES,
     LiveView,
     PlainLines,
     as_json,
@@ -34,9 +35,9 @@ EVERYTHING = InferenceResult(
 )
 
 
-def drawn(result, width, height=24):
+def drawn(result, width, height=24, facts=FACTS):
     tally = Tally()
-    view = LiveView(FACTS, tally)
+    view = LiveView(facts, tally)
     console = Console(width=width, height=height, record=True, file=open("/dev/null", "w"), force_terminal=True)  # noqa: PTH123, SIM115
     if result is not None:
         tally.add(result)
@@ -70,6 +71,13 @@ def test_many_classes_show_the_highest_ones():
     assert "label 34" not in text
     assert "and 35 lower" in text
     assert bars(result, 80, 100).row_count == 40
+
+
+def test_a_simulated_boards_times_are_named_so():
+    facts = RunFacts("Nicla Vision", "sim://127.0.0.1:4750/ttyACM0", "AT 1.8.0")
+    assert SIMULATED_TIMES in drawn(SCORES, 80, facts=facts)
+    assert SIMULATED_TIMES in heading(facts)
+    assert SIMULATED_TIMES not in drawn(SCORES, 80) + heading(FACTS)
 
 
 def test_objects_are_a_table():
@@ -138,6 +146,7 @@ def test_json_has_the_same_keys_for_every_result():
     assert len({tuple(line) for line in lines}) == 1
     assert json.loads(json.dumps(lines[0])) == lines[0]
     assert lines[0]["seconds"] == 0.123
+    assert lines[0]["simulated"] is False
     assert lines[0]["top"] == {"label": "lymphocyte", "score": 0.9}
     assert lines[0]["boxes"] is None
     assert lines[0]["timing_us"] == {

@@ -9,10 +9,13 @@ import sys
 
 import pytest
 
+from ei_automation.cli.commands.run import _say_end as say_end
 from ei_automation.cli.commands.run import _show as show
 from ei_automation.devices.sim.arduino import SimulatedNicla
 from ei_automation.devices.sim.server import serving
+from ei_automation.errors import InterruptedRunError
 from ei_automation.workflow.parity import ParityReport, ParitySample
+from ei_automation.workflow.run_board import Tally
 from tests.devices.camera_board import V1, DebugBoard, drive
 from tests.devices.surroundings import CLASSIFIER, FOMO, FOMO_LABELS, LABELS, surroundings
 from tests.helpers import make_data
@@ -44,7 +47,9 @@ def test_json_lines_and_nothing_else(cli, camera, given):
     lines = [json.loads(line) for line in cli.out.splitlines()]
     assert [line["number"] for line in lines] == [1, 2, 3]
     assert list(lines[0]["classification"]) == list(LABELS)
+    assert all(line["simulated"] is True for line in lines)
     assert "3 results in" in cli.err
+    assert cli.err.count("simulated: times are this computer's") == 2
     assert "most often" in cli.err
 
 
@@ -65,15 +70,25 @@ def test_ports_come_from_the_environment(cli, camera, given, monkeypatch):
     assert cli("run", "--from", given, "--count", "1") == 0
 
 
-def test_ctrl_c_exits_with_130_and_a_summary(camera, given):
+def test_ctrl_c_is_the_usual_end_with_a_summary(camera, given):
     command = [sys.executable, "-m", "ei_automation.cli.main", "run", "--port", camera, "--from", str(given)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout.readline()
         running.send_signal(signal.SIGINT)
         _, talk = running.communicate(timeout=20)
-    assert running.returncode == 130
+    assert running.returncode == 0
     assert "results in" in talk
-    assert "the board was stopped too" in talk
+    assert "simulated: times are this computer's" in talk
+    assert "stopped, and the board too" in talk
+    assert "error:" not in talk
+
+
+@pytest.mark.parametrize(("ended", "has_end"), [("stopped", True), ("interrupted", False)])
+def test_an_end_before_its_own_is_an_interruption(ended, has_end):
+    tally = Tally()
+    tally.end(ended)
+    with pytest.raises(InterruptedRunError, match="the board was stopped too"):
+        say_end(tally, has_end=has_end)
 
 
 def test_a_closed_pipe_stops_the_board(camera, given):
@@ -97,10 +112,15 @@ def test_a_live_view_on_a_terminal(cli, camera, given, monkeypatch):
     assert "▶" in shown
 
 
-def test_errors_leave_stdout_alone(cli, camera):
-    assert cli("run", "--port", camera, "--json") == 2
-    assert cli.out == ""
-    assert "none was named" in cli.err
+@pytest.mark.parametrize(("options", "words"), [((), "none was named"), (("--count", "0"), "is not in the range")])
+def test_an_error_is_one_more_line_of_json(cli, camera, options, words):
+    assert cli("run", "--port", camera, "--json", *options) == 2
+    (line,) = cli.out.splitlines()
+    error = json.loads(line)["error"]
+    assert words in error["message"]
+    assert error["hint"]
+    assert error["exit_code"] == 2
+    assert words in cli.err
 
 
 @pytest.mark.parametrize(

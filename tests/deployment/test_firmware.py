@@ -167,6 +167,8 @@ def test_openmv_firmware_by_both_kinds_of_names(tmp_path: Path, names: dict[str,
     assert {image.name: board for board, image in found.images.items()} == names
     assert all(found.images[board].content == images[name] for name, board in names.items())
     assert (found.model, found.labels) == (MODEL, ("a", "b"))
+    assert (found.script_api, found.script_name) == ("ml", "ei_image_classification.py")
+    assert {name: file.content for name, file in found.files.items()} == {found.script_name: SCRIPT}
     assert found.notes == ("edge_impulse_firmware_openmv_rt1060.bin is for a board that is not known here",)
 
 
@@ -206,9 +208,8 @@ def test_a_bare_openmv_image(tmp_path: Path) -> None:
 def test_an_image_that_is_no_program_is_a_problem(tmp_path: Path, start: bytes) -> None:
     path = tmp_path / "edge_impulse_firmware_openmv4.bin"
     path.write_bytes(start)
-    assert recognise_firmware(path).problems == (
-        "edge_impulse_firmware_openmv4.bin does not begin as a program for OpenMV Cam H7 does",
-    )
+    problem = "does not begin as a program for OpenMV Cam H7 does" if start else "is empty"
+    assert recognise_firmware(path).problems == (f"edge_impulse_firmware_openmv4.bin {problem}",)
 
 
 def test_an_openmv_image_of_another_camera_is_a_problem(tmp_path: Path) -> None:

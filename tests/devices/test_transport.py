@@ -55,7 +55,7 @@ def test_reading_until_a_token_keeps_what_follows(port: Port) -> None:
 
 def test_a_deadline_that_passes_shows_what_was_heard(port: Port) -> None:
     port.write(b"\x00abc")
-    with pytest.raises(DeviceError, match=r"waiting for the prompt: nothing within 0.1 s") as caught:
+    with pytest.raises(DeviceError, match=r"the prompt: what was expected did not come within 0.1 s") as caught:
         port.read_until(b"> ", deadline=Deadline(0.1), doing="waiting for the prompt", hint="press reset")
     assert (caught.value.hint, caught.value.exit_code) == ("press reset", 9)
     assert caught.value.log_tail[0].endswith(r"\x00abc")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ei_automation.files import sha256_bytes, sha256_file
-from ei_automation.schema.lock import DeploymentRecord, SplitRecord
+from ei_automation.schema.lock import DatasetRecord, DeploymentRecord, OriginRecord, SplitRecord
 from ei_automation.settings import Settings
 from ei_automation.workflow.project import Session, open_session
 from tests.devices.camera_scripts import Y2022, Y2024
@@ -50,4 +50,21 @@ def project_with(folder: Path, *files: str, extra: str = "", model: bytes = CLAS
     lock = session.read_lock()
     split = SplitRecord(deployments=records)
     session.write_lock(lock.model_copy(update={"splits": {"main": split}}), "deploy")
+    return session
+
+
+def synced(session: Session, labels: Sequence[str]) -> Session:
+    """The project as if it had been synced with these labels; not at all where there are none."""
+    if labels:
+        record = DatasetRecord(
+            wanted="",
+            origin=OriginRecord(type="folder", reference="data"),
+            samples_sha256="",
+            labels=list(labels),
+            split_specs={},
+            counts={},
+            set_aside={},
+            findings=[],
+        )
+        session.write_lock(session.read_lock().model_copy(update={"dataset": record}), "sync")
     return session

@@ -1,20 +1,29 @@
 """Which board, which deployment, which script."""
 
+import struct
+import time
+import zipfile
+
 import pytest
 
-from ei_automation.errors import NotFoundError, UsageError, VerificationError
+from ei_automation.devices.sim.arduino import SimulatedNicla
+from ei_automation.devices.sim.server import serving
+from ei_automation.errors import DeviceError, NotFoundError, UsageError, VerificationError
 from ei_automation.schema.board import find_board
 from ei_automation.settings import Settings
 from ei_automation.workflow.board_session import (
+    as_typed,
     deployment_for,
     given_deployment,
+    plugged_board,
     suits,
     wanted_board,
     with_model,
 )
-from ei_automation.workflow.camera_script import ScriptWish, camera_script
+from ei_automation.workflow.camera_script import ScriptWish, camera_script, fitting_deployment
 from ei_automation.workflow.project import open_session
-from tests.devices.surroundings import CLASSIFIER, LABELS
+from tests.devices.camera_scripts import BUILT_IN_TF
+from tests.devices.surroundings import CLASSIFIER, LABELS, surroundings
 from tests.helpers import make_project
 from tests.workflow.board_projects import SCRIPTS, library, project_with
 
@@ -55,8 +64,10 @@ def test_without_a_record_the_one_that_lies_there_is_taken(tmp_path):
 
 def test_several_are_an_error_that_lists_them_unless_the_script_decides(tmp_path):
     session = project_with(tmp_path, "ei-tf.zip", "ei-ml.zip")
-    with pytest.raises(UsageError, match=r"2 deployments .* deployments/ei-tf.zip, deployments/ei-ml.zip"):
+    with pytest.raises(UsageError, match="2 deployments") as told:
         deployment_for(session, H7)
+    folder = tmp_path / "deployments"
+    assert told.value.message.endswith(f"H7: {folder / 'ei-tf.zip'}, {folder / 'ei-ml.zip'}")
     assert deployment_for(session, H7, script_api="tf").path.name == "ei-tf.zip"
 
 
@@ -81,7 +92,37 @@ def test_what_only_studio_builds_is_said(tmp_path):
     with pytest.raises(NotFoundError) as caught:
         deployment_for(project_with(tmp_path / "p"), SPRESENSE)
     assert caught.value.hint.startswith("Studio builds it: wish it under [[deployments]]")
-    assert "`eiauto deploy p --backend studio`" in caught.value.hint
+    assert f"`eiauto deploy {tmp_path / 'p'} --backend studio`" in caught.value.hint
+
+
+def test_paths_can_be_pasted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert as_typed(tmp_path / "projects" / "digits") == "projects/digits"
+    assert as_typed(tmp_path / "a (1).zip") == "'a (1).zip'"
+    assert as_typed(tmp_path) == "."
+    assert as_typed(tmp_path.parent / "x") == str(tmp_path.parent / "x")
+
+
+@pytest.mark.parametrize(("version", "name"), [("4.5.5", "ei-tf.zip"), ("4.8.1", "ei-ml.zip")])
+def test_the_deployment_is_that_for_the_cameras_firmware(tmp_path, version, name):
+    session = project_with(tmp_path / "both", "ei-tf.zip", "ei-ml.zip")
+    assert fitting_deployment(session, H7, version).path.name == name
+    with pytest.raises(UsageError, match="2 deployments"):
+        fitting_deployment(session, H7, "")
+    other = project_with(tmp_path / "other", "ei-tf.zip")
+    assert fitting_deployment(other, H7, version).path.name == "ei-tf.zip"
+
+
+@pytest.mark.timeout(30)
+def test_a_board_in_its_boot_loader_is_told(tmp_path):
+    board = SimulatedNicla(surroundings(tmp_path))
+    board.flash[:] = b"\xff" * len(board.flash)  # no firmware that it could start
+    with serving(board) as url:
+        while board.mode != "dfu":
+            time.sleep(0.01)
+        with pytest.raises(DeviceError, match="Arduino Nicla Vision is in its boot loader") as told:
+            plugged_board(url, NICLA)
+    assert "RESET" in told.value.hint
 
 
 def test_a_deployment_that_was_changed_is_refused(tmp_path):
@@ -111,6 +152,17 @@ def test_a_script_for_other_firmware_is_refused(tmp_path):
     session = project_with(tmp_path, "ei-tf.zip")
     with pytest.raises(UsageError, match=r"uses the module tf, and the camera's firmware 4\.8\.1 has ml"):
         camera_script(ScriptWish(session=session), H7, "4.8.1")
+
+
+def test_the_script_beside_openmv_firmware_is_run(tmp_path):
+    image = struct.pack("<II", 0x2001_0000, 0x0804_0401) + CLASSIFIER
+    with zipfile.ZipFile(tmp_path / "firmware.zip", "w") as archive:
+        archive.writestr("edge_impulse_firmware_openmv_cam_h7.bin", image)
+        archive.writestr("ei_image_classification.py", BUILT_IN_TF)
+    wish = ScriptWish(given=tmp_path / "firmware.zip")
+    assert camera_script(wish, H7, "4.5.5").text == BUILT_IN_TF
+    with pytest.raises(UsageError, match="uses the module tf"):
+        camera_script(wish, H7, "4.8.1")
 
 
 def test_a_script_of_ones_own_and_the_lack_of_one(tmp_path):

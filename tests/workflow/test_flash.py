@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -31,6 +31,7 @@ from ei_automation.workflow.project import Event, Session, open_session
 from ei_automation.workflow.verify import verify
 from tests.devices.spresense.test_spk import make_spk
 from tests.devices.surroundings import CLASSIFIER, LABELS, surroundings
+from tests.workflow.board_projects import project_with
 
 NICLA, CAMERA, SPRESENSE = "arduino-nicla-vision", "openmv-cam-h7-plus", "sony-spresense"
 START = b"\x00\x00\x05\x24\x01\x04\x04\x08"
@@ -113,7 +114,9 @@ def test_a_camera_gets_the_projects_library(session: Session, tmp_path: Path) ->
     assert (record.file, record.model_sha256) == (openmv.file, openmv.model_sha256)
     assert "4.8.1" in done.proof.text
     checks = {check.name: check for check in verify(session)}
-    assert checks[f"device {CAMERA} SIM0001"].detail == "holds the trained model"
+    assert checks[f"device {CAMERA} SIM0001"].detail == (
+        "a simulated board: its last flash from here was of the trained model"
+    )
     assert all(check.ok for check in checks.values())
 
 
@@ -150,7 +153,7 @@ def test_a_deployment_that_is_older_than_the_model_is_refused(session: Session, 
             prepare(session, request, lambda _: None)
         given = session.folder / "deployments" / "ei-colours-openmv.zip"
         assert prepare(session, replace(request, source=given), lambda _: None).plan.writes
-    assert "run `eiauto deploy` first" in caught.value.hint
+    assert "first, or give the older one with --from" in caught.value.hint
 
 
 def test_a_manifest_that_is_newer_than_the_model_is_noted(session: Session, tmp_path: Path) -> None:
@@ -298,3 +301,15 @@ def test_what_is_not_said_is_asked_for(session: Session, tmp_path: Path) -> None
         prepare(session, FlashRequest(SPRESENSE), lambda _: None)
     with pytest.raises(UsageError, match="cannot be flashed"):
         prepare(None, FlashRequest("arduino-nano-33-ble-sense", nicla_zip(tmp_path)), lambda _: None)
+
+
+@pytest.mark.parametrize(("firmware_version", "script"), [((4, 5, 5), "tf"), ((4, 8, 1), "ml")])
+def test_the_camera_decides_between_two_libraries(
+    tmp_path: Path, firmware_version: tuple[int, int, int], script: Literal["ml", "tf"]
+) -> None:
+    session = project_with(tmp_path / "project", "doors-ml.zip", "doors-tf.zip")
+    (tmp_path / "board").mkdir()
+    board = SimulatedOpenMv(surroundings(tmp_path / "board"), CAMERA, firmware_version=firmware_version)
+    with plugged_in(board) as request:
+        prepared = prepare(session, request, lambda _: None)
+    assert prepared.job.firmware.script_api == script

@@ -6,20 +6,22 @@ import threading
 import pytest
 
 from ei_automation.devices.host import SerialPort
+from ei_automation.devices.openmv.drives import MARKER
 from ei_automation.devices.sim.arduino import SimulatedNicla
 from ei_automation.devices.sim.client import SimulatedHost
 from ei_automation.devices.sim.server import serving
 from ei_automation.devices.transport import Deadline
 from ei_automation.errors import DeviceError, UsageError
 from ei_automation.schema.board import find_board
-from ei_automation.schema.inference_result import InferenceResult, Timing
+from ei_automation.schema.inference_result import InferenceResult, ObjectBox, Timing
 from ei_automation.workflow.board_session import PluggedBoard
 from ei_automation.workflow.camera_script import ScriptWish
 from ei_automation.workflow.consoles import console_of
 from ei_automation.workflow.run_board import RunRequest, Tally, run_board
+from ei_automation.workflow.run_board import _Compared as Compared
 from tests.devices.camera_board import V1, V2, DebugBoard, drive
 from tests.devices.surroundings import CLASSIFIER, LABELS, surroundings
-from tests.workflow.board_projects import library
+from tests.workflow.board_projects import SCRIPTS, library, project_with, synced
 
 NICLA, H7, SPRESENSE = map(find_board, ("nicla-vision", "openmv-cam-h7", "spresense"))
 
@@ -94,10 +96,15 @@ def test_ctrl_c_stops_the_board(nicla):
     before = signal.getsignal(signal.SIGINT)
     notebook = Notebook(at_result=lambda: signal.raise_signal(signal.SIGINT))
     tally = run(nicla, notebook, continuous=True)
-    assert tally.ended == "interrupted"
+    assert tally.ended == "stopped"
     assert tally.results == 1
     assert is_silent(nicla)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_another_signal_is_no_usual_end(nicla):
+    notebook = Notebook(at_result=lambda: signal.raise_signal(signal.SIGTERM))
+    assert run(nicla, notebook, continuous=True).ended == "interrupted"
 
 
 def test_whoever_listens_and_goes_away_stops_the_board(nicla):
@@ -122,6 +129,65 @@ def test_firmware_that_does_not_stop_is_an_error(tmp_path):
 
 
 @pytest.mark.timeout(30)
+def test_what_is_waited_for_at_the_end_is_said(tmp_path):
+    board, notebook = (
+        SimulatedNicla(surroundings(tmp_path, "endless", model=CLASSIFIER, labels=LABELS)),
+        Notebook(),
+    )
+    with serving(board) as url, pytest.raises(DeviceError, match="goes on with its inference"):
+        run(plugged(url), notebook, continuous=True, count=1, stop_timeout_s=0.2, stop_word_s=0.0)
+    assert "stopping the board; it may take up to 0.2 s" in notebook.events[0].text
+
+
+def test_firmware_without_a_model_is_one_reason_why_it_cannot_run(tmp_path):
+    with serving(SimulatedNicla(surroundings(tmp_path))) as url, pytest.raises(DeviceError) as told:
+        run(plugged(url), Notebook(), continuous=True)
+    assert "could not run its network" in told.value.message
+    assert "may hold no model: put one onto the board with `eiauto flash`" in told.value.hint
+
+
+SCORES, BOTH = InferenceResult(dict.fromkeys(LABELS, 0.3)), ("dark", "red-ish")
+SEEN = InferenceResult(boxes=(ObjectBox("lamp", 0.9, 0, 0, 8, 8),))
+NOTHING = InferenceResult(boxes=())
+
+
+def test_a_board_that_runs_something_else_is_told(nicla, tmp_path):
+    notebook, session = Notebook(), synced(project_with(tmp_path), BOTH)
+    run(nicla, notebook, continuous=True, count=2, scripts=ScriptWish(session=session))
+    (note,) = notebook.events
+    assert "the board's labels are dark, left side, red-ish, the project's dark, red-ish; " in note.text
+    assert "is of project Simulated project, this one is colours: it runs something else" in note.text
+    assert f"`eiauto flash {tmp_path}`" in note.text
+
+
+@pytest.mark.parametrize(
+    ("results", "labels", "name", "told"),
+    [
+        ((SCORES, SCORES), LABELS, "", ""),
+        ((SCORES, SCORES), LABELS, "My colours (2)", ""),
+        ((SCORES, SCORES), LABELS, "cells", "is of project cells, this one is colours: it may run something else"),
+        ((SCORES, SCORES), BOTH, "", "it runs something else"),
+        (
+            (SCORES, SCORES),
+            (*LABELS, "x"),
+            "",
+            "the project's dark, left side, red-ish, x: it runs something else",
+        ),
+        ((SCORES, SCORES), (), "", ""),
+        ((NOTHING, SEEN, SEEN), ("lamp", "cup"), "", ""),
+        ((NOTHING, SEEN, SEEN), ("cup",), "", "the board's labels are lamp, the project's cup: it runs"),
+    ],
+)
+def test_what_is_said_once_of_a_boards_labels_and_project(tmp_path, results, labels, name, told):
+    notebook, events = Notebook(), []
+    compared = Compared(notebook, project_with(tmp_path), labels, name, events.append)
+    for result in results:
+        compared.result(result, Tally())
+    assert notebook.results == list(results)
+    assert len(events) == bool(told)
+    assert told in "".join(event.text for event in events)
+
+
 def test_whoever_does_not_wait_for_the_stop_is_told_that_the_board_may_run(tmp_path):
     def twice():
         signal.raise_signal(signal.SIGINT)
@@ -138,7 +204,7 @@ def test_whoever_does_not_wait_for_the_stop_is_told_that_the_board_may_run(tmp_p
 
 
 def test_a_time_that_is_too_short_for_a_result_is_not_blamed_on_the_camera(nicla):
-    with pytest.raises(DeviceError, match=r"nothing within 0\.01 s") as told:
+    with pytest.raises(DeviceError, match=r"within 0\.01 s") as told:
         run(nicla, Notebook(), seconds=0.01)
     assert "--seconds" in told.value.hint
     assert is_silent(nicla)
@@ -165,7 +231,7 @@ def test_ctrl_c_stops_the_script(tmp_path):
     camera = Camera(tmp_path, V1)
     with serving(camera.board) as camera.url:
         notebook = Notebook(at_result=lambda: signal.raise_signal(signal.SIGINT))
-        assert run(plugged(camera.url), notebook, scripts=camera.wish).ended == "interrupted"
+        assert run(plugged(camera.url), notebook, scripts=camera.wish).ended == "stopped"
         assert len(notebook.results) == 1
         assert not camera.is_running()
 
@@ -210,6 +276,27 @@ def test_modes_of_at_firmware_are_refused_for_a_script(tmp_path):
         run(plugged(url), Notebook(), scripts=camera.wish, debug=True)
 
 
+class CameraWithDrive(DebugBoard):
+    """A camera whose drive is mounted."""
+
+    def drives(self):
+        return [{"path": str(self.around.folder), "capacity_bytes": 1 << 20}]
+
+
+def test_a_camera_runs_its_own_script_where_none_is_named(tmp_path):
+    (drive(tmp_path) / "main.py").write_text(SCRIPTS["ml"])
+    (tmp_path / MARKER).touch()
+    notebook = Notebook()
+    with serving(CameraWithDrive(surroundings(tmp_path), V1, image_s=0.005)) as url:
+        assert run(plugged(url), notebook, count=1).results == 1
+        assert f"running main.py of the camera's drive {tmp_path}" in notebook.events[0].text
+        assert notebook.facts.firmware.endswith(", main.py")
+        (tmp_path / "main.py").write_text("print('no model')")
+        with pytest.raises(UsageError, match="its drive has none that loads a model") as told:
+            run(plugged(url), notebook, count=1)
+    assert "OpenMV library" in told.value.hint
+
+
 # Which of the two
 
 
@@ -238,8 +325,9 @@ def test_what_a_port_speaks(usb_id, board, console):
 
 
 def test_a_boot_loader_runs_nothing():
-    with pytest.raises(DeviceError, match="is in its boot loader"):
+    with pytest.raises(DeviceError, match="is in its boot loader") as told:
         console_of(PluggedBoard(None, port("1209:ABD1", "000000000010")))
+    assert told.value.hint == "flash it again with `eiauto flash`, or press its RESET button"
 
 
 @pytest.mark.timeout(30)

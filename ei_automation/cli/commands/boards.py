@@ -12,7 +12,7 @@ from ei_automation.cli.output import OUTPUT
 if TYPE_CHECKING:
     from ei_automation.workflow.boards import BoardsReport, PluggedRow
 
-SUPPORTED = ("--board", "board", "core", "flashed by", "run by")
+SUPPORTED = ("!--board", "board", "core", "flashed by", "run by")
 PLUGGED_IN = ("port", "USB id", "serial number", "board", "what answers")
 DRIVE = "drive"
 
@@ -69,7 +69,7 @@ def _row(each: PluggedRow) -> tuple[str, ...]:
         each.usb_id,
         each.serial_number,
         each.board,
-        each.state,
+        f"{each.state} (simulated)".strip() if each.is_simulated else each.state,
     )
 
 

@@ -30,11 +30,24 @@ LIVE_ONLY = ("seconds", "continuous", "debug", "script")
 """Options that belong to watching a board, not to --images."""
 
 
+def _json_lines(_ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+    """An error, of a wrong call too, is one more line."""
+    OUTPUT.json_mode = OUTPUT.json_lines = value
+    return value
+
+
 @click.command()
 @click.argument("project", type=ProjectPath(path_type=Path), required=False)
 @click.option("--board", help="The kind of board, as `eiauto boards` names it; default: the manifest's.")
 @port_option
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON per result; with --images one document.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    is_eager=True,
+    callback=_json_lines,
+    help="One line of JSON per result, and one for an error; with --images one document.",
+)
 @click.option("--count", type=click.IntRange(1), help="End after so many results; of --images so many images.")
 @click.option("--seconds", type=Number(0, min_open=True), help="End after so many seconds.")
 @click.option("--continuous", is_flag=True, help="AT firmware: classify without pauses, where it can.")
@@ -62,7 +75,7 @@ def run(project: Path | None, as_json: bool, **given: Any) -> None:
         _refuse(given, ("model", "tolerance"), "is of --images")
         _live(session, as_json, given)
     else:
-        OUTPUT.json_mode = as_json
+        OUTPUT.json_lines = False
         _refuse(given, LIVE_ONLY, "is not of --images")
         _parity(session, given)
 
@@ -81,12 +94,11 @@ def _refuse(given: dict[str, Any], names: Sequence[str], why: str) -> None:
 
 def _live(session: Session | None, as_json: bool, given: dict[str, Any]) -> None:
     from ei_automation.cli.live import shown
-    from ei_automation.errors import InterruptedRunError
+    from ei_automation.devices.host import SIMULATED
     from ei_automation.workflow.board_session import plugged_board, wanted_board
     from ei_automation.workflow.camera_script import ScriptWish
     from ei_automation.workflow.run_board import RunRequest, run_board
 
-    OUTPUT.json_mode = False  # an error must not be the one line of stdout that is no result
     request = RunRequest(
         continuous=given["continuous"],
         debug=given["debug"],
@@ -101,14 +113,27 @@ def _live(session: Session | None, as_json: bool, given: dict[str, Any]) -> None
         tally = run_board(plug, request, watcher, on_event=OUTPUT.on_event)
     finally:
         watcher.close()
-    OUTPUT.talk(_summary(tally))
-    if tally.ended == "interrupted":
+    OUTPUT.talk(_summary(tally, is_simulated=plug.port.name.startswith(SIMULATED)))
+    _say_end(tally, has_end=request.count is not None or request.seconds is not None)
+
+
+def _say_end(tally: Tally, *, has_end: bool) -> None:
+    """Ctrl-C is the usual end of a run that has no other.
+
+    Raises:
+        InterruptedRunError: It was ended before its own end, or by the system.
+    """
+    from ei_automation.errors import InterruptedRunError
+
+    if tally.ended == "interrupted" or (tally.ended == "stopped" and has_end):
         raise InterruptedRunError("interrupted; the board was stopped too")
+    if tally.ended == "stopped":
+        OUTPUT.talk("stopped, and the board too")
 
 
-def _summary(tally: Tally) -> str:
+def _summary(tally: Tally, *, is_simulated: bool) -> str:
     """One line over all results."""
-    from ei_automation.cli.live import milliseconds, visible
+    from ei_automation.cli.live import SIMULATED_TIMES, milliseconds, visible
 
     parts = [f"{tally.results:,} results in {tally.seconds:.1f} s"]
     if tally.mean_latency_us is not None:
@@ -116,6 +141,7 @@ def _summary(tally: Tally) -> str:
     if tally.tops:
         counts = ", ".join(f"{visible(label)} {count:,}" for label, count in tally.tops.most_common(SHOWN_LABELS))
         parts.append(f"most often {counts}")
+    parts += [SIMULATED_TIMES] if is_simulated else []
     return "; ".join(parts)
 
 

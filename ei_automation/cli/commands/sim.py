@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -95,18 +96,21 @@ def sim(
             OUTPUT.plain(running.url)
             if running.pty:
                 OUTPUT.plain(running.pty)
-        OUTPUT.talk(f"A simulated {running.board} listens; in another terminal: export EIAUTO_PORT={running.url}")
-        OUTPUT.talk(f"then `eiauto boards`, `eiauto flash PROJECT --board {running.board}`, `eiauto run`.")
+        OUTPUT.talk(f"A simulated {running.board} listens. In another terminal:")
+        OUTPUT.talk(f"  export EIAUTO_PORT={running.url}")
+        OUTPUT.talk(f"  eiauto boards; eiauto flash PROJECT --board {running.board}; eiauto run")
         for fault in running.faults:
             OUTPUT.talk(f"goes wrong on purpose: {fault}", style="yellow")
-        threading.Event().wait(seconds)
+        with suppress(KeyboardInterrupt):  # the usual end
+            threading.Event().wait(seconds)
 
 
 def _show_faults() -> None:
     """Every fault and what it does."""
-    from ei_automation.workflow.simulate import FAULTS
+    from ei_automation.workflow.simulate import FAMILIES, FAULTS
 
     if OUTPUT.json_mode:
         OUTPUT.document(FAULTS)
     else:
-        OUTPUT.table("", ("fault", "what goes wrong"), list(FAULTS.items()))
+        rows = [(name, ", ".join(FAMILIES[name]), text) for name, text in FAULTS.items()]
+        OUTPUT.table("", ("!fault", "boards", "what goes wrong"), rows)

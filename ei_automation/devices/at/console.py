@@ -48,7 +48,9 @@ SETTINGS = re.compile(
     rb"Image resolution: ([0-9]{1,5})x([0-9]{1,5})\s+Frame size: ([0-9]{1,9})\s+No\. of classes: ([0-9]{1,5})\r?\n"
 )
 FAST_STARTED = re.compile(rb"OK\r?\n")
-HOPELESS = re.compile(rb">>> |Mismatched version")
+ECHO = re.compile(rb"[rb \r\n]*b[\r\n]*")
+"""What comes of `b` where nothing but an echo does: the Spresense's updater waits for a line feed."""
+HOPELESS = re.compile(rb">>> |Mismatched version|updater#")
 """What says such a thing does not become Edge Impulse's firmware by waiting."""
 GARBLED_BYTES = 512
 """After so many without a result, bytes that are no text are no accident."""
@@ -254,7 +256,7 @@ class AtConsole:
         """
         doing = "waiting for a result"
         if is_garbled(self._heard):
-            trouble = why_no_prompt(self._heard)
+            trouble = why_no_prompt(self._heard, self._port.usb_id)
             return self._line.error(f"{doing}: {trouble.message}", trouble.hint)
         if self._parser.refused:
             return self._line.error(
@@ -275,7 +277,7 @@ class AtConsole:
         if is_garbled(came):
             return  # it never left the old speed
         if STOPPED not in came:
-            trouble = why_no_prompt(came)
+            trouble = why_no_prompt(came, self._port.usb_id)
             raise self._line.error(f"stopping the inference: {trouble.message}", trouble.hint)
         self._port.drain(SWITCH_S, deadline.within(KNOCK_S))
 
@@ -293,8 +295,10 @@ class AtConsole:
             heard = (heard + came)[-HEARD_BYTES:]
             shells += b"Welcome to nash" in heard
             if deadline.passed or shells >= SHELL_KNOCKS or HOPELESS.search(heard):
-                trouble = why_no_prompt(heard)
-                raise self._line.error(f"{trouble.message} (asked for {deadline.seconds:g} s)", trouble.hint)
+                trouble = why_no_prompt(heard, self._port.usb_id)
+                raise self._line.error(
+                    f"{trouble.message} (asked for {deadline.seconds - deadline.left_s:.1f} s)", trouble.hint
+                )
             if is_garbled(came):
                 self._stop_at_max_baud(deadline)
 
@@ -310,6 +314,8 @@ class AtConsole:
                 return came, came.endswith(PROMPT)
             if HOPELESS.search(came) or (not data and came.endswith(b"> ")):
                 break  # a prompt, which proves nothing: ask again
+            if not data and ECHO.fullmatch(came):
+                self._line.send(b"\n")
         return came, False
 
     def _stop_at_max_baud(self, deadline: Deadline) -> None:

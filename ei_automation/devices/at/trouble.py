@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from ei_automation.errors import DeviceError
+from ei_automation.schema.board import known_boards
 
 TEXT = frozenset(range(0x20, 0x7F)) | frozenset(b"\r\n\t\x1b")
 GARBLED_RATIO = 0.2
@@ -94,11 +95,12 @@ def is_garbled(heard: bytes) -> bool:
     return len(heard) >= 4 and sum(byte not in TEXT for byte in heard) > GARBLED_RATIO * len(heard)
 
 
-def why_no_prompt(heard: bytes) -> Trouble:
+def why_no_prompt(heard: bytes, usb_id: str = "") -> Trouble:
     """Why no AT firmware answers.
 
     Args:
         heard: What came instead.
+        usb_id: Of the port, as `10C4:EA60`; empty where it is not known.
     """
     for sign, message, hint in _OTHERS:
         if re.search(sign, heard):
@@ -106,8 +108,15 @@ def why_no_prompt(heard: bytes) -> Trouble:
     if is_garbled(heard):
         return Trouble("", "what comes is no text: the board runs at another speed", _SPEED_HINT)
     if not heard.strip():
-        return Trouble("", "the board says nothing", _SILENCE_HINT)
+        card = _CARD_HINT if _may_be_spresense(usb_id) else ""
+        return Trouble("", "the board says nothing", _SILENCE_HINT + card)
     return Trouble("", "what comes is not Edge Impulse's firmware, or it does not stop", RESET_HINT)
+
+
+def _may_be_spresense(usb_id: str) -> bool:
+    """Whether a port may be a Spresense's: its USB id is that of a common bridge, or is not known."""
+    boards = [board for board in known_boards() if board.flasher == "spresense"]
+    return not usb_id or any(usb.id == usb_id for board in boards for usb in board.usb)
 
 
 _SPEED_HINT = (
@@ -116,14 +125,16 @@ _SPEED_HINT = (
 )
 _SILENCE_HINT = (
     "press the board's reset button, check that the port is the right one (`eiauto boards`), and flash Edge "
-    "Impulse's firmware if it is not there (`eiauto flash`); a Spresense may need its SD card to start"
+    "Impulse's firmware if it is not there (`eiauto flash`)"
 )
+_CARD_HINT = "; a Spresense may need its SD card to start"
 _OTHERS = (
     (rb">>> |MicroPython", "MicroPython answers, not Edge Impulse's firmware",
      "the board runs OpenMV's firmware: name it with `--board`, so that its script is run instead"),
     (rb"Mismatched version", "the Spresense's boot loader is older than the firmware", LOADER_HINT),
-    (rb"updater# ", "the Spresense waits in its updater, not in the firmware",
-     "press its reset button; if it comes back to the updater, flash the firmware again"),
+    (rb"updater#", "the Spresense waits in its updater, which is in its boot loader: no firmware runs",
+     "press its reset button to start its firmware; if it comes back to the updater, it has none that is whole: "
+     "flash it (`eiauto flash`)"),
     (rb"Welcome to nash|nsh> ", "the Spresense is in its boot loader's shell: the firmware did not start",
      LOADER_HINT),
     (rb"Taking photo|Predictions \(DSP|Timing: DSP|Starting inferencing",

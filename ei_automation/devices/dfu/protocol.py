@@ -60,6 +60,7 @@ TRANSFER_MS = 5000
 """A device that takes longer for one transfer does not answer."""
 STEP_S = 20.0
 """By when a device has erased a page or written a block: 128 KiB of an STM32H7 take 4 s at most (DS12110)."""
+IS_GONE = "is gone"
 ACCESS, NO_DEVICE, BUSY, TIMEOUT, PIPE, NOT_SUPPORTED = -3, -4, -6, -7, -9, -12
 """libusb's codes."""
 
@@ -178,6 +179,7 @@ def usb_errors(doing: str) -> Iterator[None]:
     """Say in words what libusb says."""
     import usb.core
 
+    began = time.monotonic()
     try:
         yield
     except usb.core.USBError as error:
@@ -186,9 +188,9 @@ def usb_errors(doing: str) -> Iterator[None]:
             said = "may not be opened by this user"
             hint = "run `eiauto boards`: it prints the udev rule that gives you the permission"
         elif code == TIMEOUT or number == errno.ETIMEDOUT:
-            said, hint = f"says nothing within {TRANSFER_MS / 1000:g} s", ""
+            said, hint = f"says nothing (it was waited for {time.monotonic() - began:.1f} s)", ""
         elif code == NO_DEVICE or number == errno.ENODEV:
-            said, hint = "is gone", ""
+            said, hint = IS_GONE, ""
         elif code == BUSY or number == errno.EBUSY:
             said, hint = "is held by another program", "close that program, then run the same command again"
         elif code == NOT_SUPPORTED:

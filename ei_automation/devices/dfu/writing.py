@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from ei_automation.devices.dfu.protocol import IS_GONE
 from ei_automation.devices.dfu.target import DfuDevice
 from ei_automation.devices.dfu.usb_device import list_usb_dfu
 from ei_automation.devices.dfu.util import find_program, list_dfu_util
@@ -19,6 +20,7 @@ from ei_automation.devices.transport import Deadline
 from ei_automation.errors import DeviceError, InterruptedRunError, SettingsError, UsageError, VerificationError
 from ei_automation.schema.board import DfuTarget
 
+PLUG_IN = "plug the board in again"
 POLL_S = 0.05
 """How often to look whether a device has come."""
 INSTALL_LIBUSB = (
@@ -168,7 +170,8 @@ def write_and_verify(job: Job, device: DfuDevice, name: str, content: bytes, *, 
         device.download(content, target, job.on_progress)
         held = device.read_back(len(content), target, job.on_progress)
     except DeviceError as error:
-        error.hint = error.hint or recovery
+        plug_in = f"{PLUG_IN}; " if error.message.endswith(IS_GONE) else ""
+        error.hint = error.hint or f"{plug_in}{recovery}"
         raise
     except KeyboardInterrupt as error:
         raise InterruptedRunError("the writing was interrupted", hint=recovery) from error

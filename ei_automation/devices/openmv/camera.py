@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -19,6 +20,16 @@ POLL_S = 0.02
 TRACEBACK = "Traceback (most recent call last):"
 STOPPED = ("Exception: IDE interrupt", "KeyboardInterrupt")
 """How a script ends that was told to: firmware to 4.5.5, and newer."""
+SENSOR_TROUBLE = re.compile(
+    r"(RuntimeError|OSError): (Failed to detect the image sensor|The detected image sensor is not supported|"
+    r"Failed to initialize the (image sensor|external clock|CSI)|An low level I/O error|"
+    r"Frame capture has (failed|timed out)|Sensor control failed)"
+)
+"""How the firmware says that its camera module is not there, or does not work (sensor_utils.c, omv_csi.c)."""
+SENSOR_HINT = (
+    "the camera module is not found or gives no pictures: unplug the board, check that the module and its ribbon "
+    "sit firmly, plug the board in and run the same command again"
+)
 RESTART_HINT = "unplug the camera, plug it in again and run the same command once more"
 
 
@@ -149,6 +160,15 @@ class Camera(ABC):
     @abstractmethod
     def _send_reset(self, *, to_bootloader: bool) -> None:
         """Tell it to restart; it does not answer."""
+
+
+def sensor_hint(reason: str) -> str:
+    """What to do where a script ended because of the camera module; empty where it ended for another reason.
+
+    Args:
+        reason: Of `script_error`, e.g. `RuntimeError: Failed to detect the image sensor ...`.
+    """
+    return SENSOR_HINT if SENSOR_TROUBLE.match(reason) else ""
 
 
 def script_error(output: str) -> str:

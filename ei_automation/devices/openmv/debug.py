@@ -18,6 +18,7 @@ from ei_automation.devices.openmv.camera import (
     Camera,
     CameraInfo,
     script_error,
+    sensor_hint,
 )
 from ei_automation.devices.openmv.packets import SYNC_WORD, Opcode, Packet
 from ei_automation.devices.openmv.v1 import HEADER, CameraV1, Command, frame, no_answer
@@ -29,6 +30,7 @@ __all__ = [
     "CameraInfo",
     "connect_camera",
     "script_error",
+    "sensor_hint",
     "wait_for_end",
 ]
 

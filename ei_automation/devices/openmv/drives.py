@@ -154,15 +154,16 @@ class MountedDrive:
 
     def _compare(self, name: str, sent: bytes, stored: bytes) -> None:
         """Refuse what was stored otherwise than sent."""
+        kept = "the old file is untouched" if (self.path / name).exists() else f"there is no {name} on it"
         if len(stored) != len(sent):
             raise DeviceError(
                 f"{self.name}: of {name} the drive kept {len(stored)} of {len(sent)} bytes",
-                hint="the old file is untouched; the drive's file system is damaged: format it, or use an SD card",
+                hint=f"{kept}; the drive's file system is damaged: format it, or use an SD card",
             )
         if sha256_bytes(stored) != sha256_bytes(sent):
             raise VerificationError(
                 f"{self.name}: the drive stored other bytes of {name} than were sent",
-                hint="the old file is untouched; run the same command again, then try another cable or SD card",
+                hint=f"{kept}; run the same command again, then try another cable or SD card",
             )
 
     @contextmanager
@@ -180,7 +181,8 @@ GONE_HINT = (
     "then run the same command again: it writes what is missing"
 )
 HINTS = {
-    errno.ENOSPC: "the old file is untouched; delete what you do not need from the drive, or use an SD card",
+    errno.ENOSPC: "an old file of that name is untouched; delete what you do not need from the drive, or use an "
+    "SD card",
     errno.EROFS: "the system has found an error on the drive and writes no more: eject it, press the board's "
     "reset button, and repair or format the drive when it comes again",
     errno.EACCES: "mount the drive so that your user may write to it, e.g. `udisksctl mount -b DEVICE`",

@@ -135,14 +135,12 @@ def flash_image(job: Job, plan: ImagePlan, waits: Waits) -> FlashResult:
         seconds, verified = _by_dfu(job, plan, loader)
     job.on_step("Waiting for the new firmware")
     port, info = _started(job, plan, others, waits)
-    version = version_text(info)
     return FlashResult(
-        f"{verified}; OpenMV firmware {version} answers",
+        verified,
         seconds,
         port.name,
         port.serial_number,
-        version,
-        (IDE_NOTE,),
+        version_text(info),
     )
 
 

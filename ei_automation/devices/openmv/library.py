@@ -144,6 +144,13 @@ def flash_library(job: Job, plan: LibraryPlan, waits: Waits) -> FlashResult:
 def _choose_drive(job: Job) -> Drive:
     """The drive of this camera."""
     drives = job.host.drives()
+    if not drives and job.port is not None and port_mode(job.board, job.port) not in ("openmv", None):
+        raise DeviceError(
+            f"the {job.board.name} at {job.port.name} does not run OpenMV's firmware, which runs the library's "
+            "script and shows the drive that it goes to",
+            hint="nothing was written; put OpenMV's firmware onto the board first, with OpenMV's IDE or by "
+            "`eiauto flash` of an OpenMV firmware deployment, or flash this board's own deployment",
+        )
     if not drives:
         raise DeviceError(
             f"no drive of {job.board.name} is mounted: none holds OpenMV's file .openmv_disk",

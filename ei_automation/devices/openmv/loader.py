@@ -174,7 +174,7 @@ def _stays() -> Iterator[None]:
     try:
         yield
     except DeviceError as error:
-        error.hint = STAYS_HINT
+        error.hint = f"plug the camera in; {STAYS_HINT}" if " is gone while " in error.message else STAYS_HINT
         raise
 
 

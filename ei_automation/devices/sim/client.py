@@ -64,7 +64,7 @@ class SimulatedHost:
 
     def open(self, port: SerialPort, baud: int) -> Port:
         """Open one of its lines."""
-        return open_port(port.name, baud)
+        return open_port(port.name, baud, port.usb_id)
 
     def drives(self) -> list[Drive]:
         """Its drives."""

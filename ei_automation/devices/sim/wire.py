@@ -16,6 +16,7 @@ JSON, DATA = 0, 1
 SPEED = struct.Struct("!I")
 """Before the bytes that a board sends: the speed it sends them at; 0 where there is no wire."""
 LARGEST_MESSAGE_BYTES = 64 << 20
+LAST_PORT = 65_535
 
 
 class WireClosedError(Exception):
@@ -124,9 +125,11 @@ def connect(address: str, timeout_s: float = 3.0) -> Wire:
 
     Raises:
         OSError: Nobody is there.
-        ValueError: It is no address.
+        ValueError: It is no address; the message says how one looks.
     """
     host, _, port = address.rpartition(":")
+    if not (port.isdecimal() and port.isascii() and 0 < int(port) <= LAST_PORT):
+        raise ValueError("an address ends with a colon and the number of a port, e.g. sim://127.0.0.1:4750")
     connection = socket.create_connection((host or "127.0.0.1", int(port)), timeout_s)
     connection.settimeout(None)
     return Wire(connection)

@@ -32,13 +32,14 @@ AGAIN = "the updater is not touched by this and stays reachable by RESET: run th
 UNTOUCHED = "nothing was written: the board has its old firmware, and RESET starts it"
 UNSAVED = (
     "by its messages the updater saves a package only when all of it has come and was checked: the board should "
-    f"still have its old firmware; {AGAIN}"
+    f"still have its old firmware, if it had one; {AGAIN}"
 )
+WAITING = "it waits in its updater: RESET starts the firmware that it has"
 UNCHECKED = (
     "all of the package was sent, and the updater may save it by itself: whether the board has the old firmware "
-    f"or the new one is not known; {AGAIN}"
+    f"or the new one is not known; {WAITING}; {AGAIN}"
 )
-REFUSED = f"whether the board keeps its old firmware then is not known; {AGAIN}, with a whole package"
+REFUSED = f"whether the board keeps its old firmware then is not known; {WAITING}; {AGAIN}, with a whole package"
 SAVING = f"the package was being stored: the board may have neither the old firmware nor the new one; {AGAIN}"
 STORED = "the package is stored: press RESET to start it"
 LOADER_REMEDY = (
@@ -127,7 +128,7 @@ class SpresenseFlasher:
         with _left("sending the package", states):
             job.on_step(f"sending {image.name}, {image.size_bytes:,} bytes")
             start = time.monotonic()
-            resent = updater.send_package(image.content, _baud(job), tell)
+            baud, resent = updater.send_package(image.content, _baud(job), tell)
             seconds = time.monotonic() - start
             if resent:
                 job.on_note(f"{resent} packets were sent again: the line is disturbed")
@@ -139,8 +140,8 @@ class SpresenseFlasher:
             # left as it is configured to start.
             updater.command("sync", self._waits.save_s)
         return seconds, (
-            f"the updater received all {image.size_bytes:,} bytes, found the package valid and saved it as "
-            f'"{info.save_name}"'
+            f"the updater received all {image.size_bytes:,} bytes at {baud} baud, found the package valid and "
+            f'saved it as "{info.save_name}"'
         )
 
 
@@ -250,7 +251,7 @@ def _left(doing: str, states: Sequence[str]) -> Iterator[None]:
     """Say in the hint of an error, or of Ctrl-C, in what state the board is left: the last of those so far."""
     try:
         yield
-    except DeviceError as error:
+    except (DeviceError, InterruptedRunError) as error:
         error.hint = f"{error.hint}; {states[-1]}" if error.hint else states[-1]
         raise
     except KeyboardInterrupt as stop:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ei_automation.devices.spresense import xmodem1k
 from ei_automation.devices.transport import Deadline, Port
-from ei_automation.errors import DeviceError
+from ei_automation.errors import DeviceError, InterruptedRunError
 
 CONSOLE_BAUD = 115_200
 """Of the updater's command line and of the firmware."""
@@ -24,6 +24,8 @@ GREETING, MISMATCH = b"AT+HELP", b"Mismatched version"
 """In the first words of Edge Impulse's firmware; and of one that is newer than the boot loader."""
 AT_PROMPT = b"\n> "
 """Of Edge Impulse's firmware; it answers to an empty line too."""
+IN_UPDATER = "waits in its updater: press RESET to start the firmware that it has"
+RESTARTED = "the board has restarted by itself (its power may be too weak: try another cable or port) and "
 RESETS = 3
 """Pulses of DTR before a person is asked to press the button."""
 NOISE_BYTES = 3
@@ -109,27 +111,33 @@ class Updater:
         )
         return reply.removesuffix(PROMPT).decode(errors="replace")
 
-    def send_package(self, content: bytes, baud: int, on_progress: Callable[[int, int], None]) -> int:
+    def send_package(self, content: bytes, baud: int, on_progress: Callable[[int, int], None]) -> tuple[int, int]:
         """Start `install` and send a package; the speed is the old one again afterwards, also after a failure.
 
         Returns:
-            How many packets had to be sent again.
+            The speed that was used, and how many packets had to be sent again.
 
         Raises:
             DeviceError: The transfer failed; the hint says what the board does now.
+            InterruptedRunError: Ctrl-C; with the same hint.
         """
         try:
             self._start_install(baud)
+            used = self._port.baud
             resent = xmodem1k.send(self._port, content, deadline_s=self._waits.packet_s, on_progress=on_progress)
+        except xmodem1k.RestartedError as error:
+            self._port.seen = b""  # was sent at another speed
+            now = self._abandon(is_cancelled=True, is_restarted=True)
+            raise DeviceError(error.message, seen=self._port.seen, hint=now) from error
         except DeviceError as error:
             now = self._abandon(is_cancelled=isinstance(error, xmodem1k.TransferCancelledError))
             error.hint = f"{error.hint}; {now}" if error.hint else now
             raise
-        except BaseException:  # Ctrl-C: the updater must not wait for the rest
-            self._abandon(is_cancelled=False)
-            raise
+        except KeyboardInterrupt as stop:  # the updater must not wait for the rest
+            now = self._abandon(is_cancelled=False)
+            raise InterruptedRunError("stopped while sending the package", hint=now) from stop
         self._port.set_baud(CONSOLE_BAUD)
-        return resent
+        return used, resent
 
     def read_verdict(self) -> str:
         """What the updater says of the package, up to where it begins to save it, or has not.
@@ -251,7 +259,7 @@ class Updater:
             noise += len(data)
         return False
 
-    def _abandon(self, *, is_cancelled: bool) -> str:
+    def _abandon(self, *, is_cancelled: bool, is_restarted: bool = False) -> str:
         """End a transfer that failed, as far as the board lets us; what it does now, in words."""
         try:
             if not is_cancelled:
@@ -263,9 +271,11 @@ class Updater:
         except DeviceError:  # the port is gone, as the error that brought us here says
             return "the board cannot be asked what it does now"
         if PROMPT in text:
-            return "the transfer is ended, and the updater's prompt is back"
+            if is_restarted:
+                return f"{RESTARTED}waits in its updater, as it does where it has no firmware to start"
+            return f"the transfer is ended, and the board {IN_UPDATER}"
         if AT_PROMPT in text:
-            return "the board has restarted by itself and runs its application"
+            return f"{RESTARTED}runs its application"
         return "the board says nothing more"
 
     def _not_reached(self, has_dtr: bool) -> DeviceError:

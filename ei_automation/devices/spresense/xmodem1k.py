@@ -23,8 +23,17 @@ MOST_RESENDS = 10
 """How often one packet is sent again (the protocol reference, section 7.3: ten errors)."""
 
 
+NOT_NOISE = bytes([ACK, NAK, CAN, CRC_START])
+MOST_NOISE_BYTES = 24
+"""So many other bytes in place of an answer are words; at another speed they cannot be read."""
+
+
 class TransferCancelledError(DeviceError):
     """The receiver ended the transfer, and is back where it was before."""
+
+
+class RestartedError(DeviceError):
+    """So much came that is no answer to a packet that it is the first words of a board that has started anew."""
 
 
 def packet(number: int, payload: bytes) -> bytes:
@@ -71,6 +80,7 @@ def send(
 
     Raises:
         TransferCancelledError: The receiver ended it.
+        RestartedError: The board has started anew.
         DeviceError: It did not answer in time, refused a packet too often, or the port is gone.
     """
     wait_for_receiver(port, Deadline(deadline_s))
@@ -98,14 +108,17 @@ def _deliver(port: Port, data: bytes, what: str, deadline_s: float) -> int:
 
 
 def _await(port: Port, wanted: bytes, deadline: Deadline, doing: str) -> int:
-    """The next of the wanted bytes. All others are noise, but for two CANs in a row."""
-    before = None
+    """The next of the wanted bytes. All others are noise, but for two CANs in a row, and for whole words."""
+    before, noise = None, 0
     while True:
         (value,) = port.read_exactly(1, deadline, doing)
         if deadline.passed and value not in wanted:  # noise without end must not keep us here
             raise port.late(doing, deadline)
         if value in wanted:
             return value
+        noise += value not in NOT_NOISE
+        if noise >= MOST_NOISE_BYTES and ACK in wanted:
+            raise RestartedError(f"{port.name}: the board has started anew while {doing}", seen=port.seen)
         if value == CAN == before:
             raise TransferCancelledError(
                 f"{port.name}: the receiver cancelled the transfer while {doing}", seen=port.seen

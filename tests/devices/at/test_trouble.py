@@ -30,3 +30,8 @@ def test_labels_of_other_languages_are_not_garbled() -> None:
 def test_a_running_firmware_is_told_from_another() -> None:
     assert "goes on" in why_no_prompt(b"Taking photo...\n").message
     assert "not Edge Impulse's firmware" in why_no_prompt(b"$GPGGA,1\r\n").message
+
+
+@pytest.mark.parametrize(("usb_id", "expected"), [("", True), ("10C4:EA60", True), ("2341:025F", False)])
+def test_the_card_of_a_spresense_is_no_matter_of_other_boards(usb_id: str, expected: bool) -> None:
+    assert ("SD card" in why_no_prompt(b"", usb_id).hint) == expected

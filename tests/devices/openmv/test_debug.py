@@ -6,8 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ei_automation.devices.openmv.camera import sensor_hint
 from ei_automation.devices.openmv.debug import connect_camera, script_error, wait_for_end
 from ei_automation.devices.sim.client import SimulatedHost
+from ei_automation.devices.sim.openmv.script import NO_SENSOR
 from ei_automation.devices.sim.server import serving
 from ei_automation.devices.sim.uart import Uart, wait_until
 from ei_automation.devices.transport import Deadline
@@ -102,7 +104,7 @@ def test_a_script_that_goes_on_is_an_error(tmp_path: Path, version: tuple[int, i
 @VERSIONS
 @pytest.mark.timeout(30)
 def test_a_camera_that_falls_silent_while_it_gets_a_script(tmp_path: Path, version: tuple[int, int, int]) -> None:
-    with camera(tmp_path, version, "silence=100") as connected, pytest.raises(DeviceError, match="nothing within"):
+    with camera(tmp_path, version, "silence=100") as connected, pytest.raises(DeviceError, match="within"):
         connected.run_script("#" * 5000, Deadline(0.2))
 
 
@@ -146,3 +148,10 @@ def test_why_a_script_ended() -> None:
     assert script_error(TRACEBACK) == "Traceback (most recent call last):"
     assert script_error(TRACEBACK + "KeyboardInterrupt: \r\n") == ""
     assert script_error(TRACEBACK + "Exception: IDE interrupt\r\n") == ""
+
+
+def test_a_missing_camera_module_is_told_from_other_errors() -> None:
+    assert "ribbon" in sensor_hint(f"RuntimeError: {NO_SENSOR}")
+    assert "ribbon" in sensor_hint("OSError: Frame capture has timed out.")
+    assert sensor_hint("OSError: [Errno 2] ENOENT") == ""
+    assert sensor_hint("") == ""

@@ -9,7 +9,9 @@ from usb.core import USBError
 from ei_automation.devices.flasher import Job
 from ei_automation.devices.openmv.drives import MountedDrive
 from ei_automation.devices.openmv.flasher import OpenMvFlasher, Waits
+from ei_automation.devices.sim.arduino import SimulatedNicla
 from ei_automation.devices.sim.client import SimulatedHost
+from ei_automation.devices.sim.server import serving
 from ei_automation.devices.sim.usb_backend import SimulatedUsb
 from ei_automation.errors import (
     DeviceError,
@@ -32,7 +34,7 @@ from tests.devices.cameras import (
     image,
     library,
 )
-from tests.devices.surroundings import CLASSIFIER
+from tests.devices.surroundings import CLASSIFIER, surroundings
 
 NEWEST = (5, 0, 0)
 HASTY = OpenMvFlasher(replace(WAITS, answer=0.1, plug=0.1))
@@ -319,12 +321,26 @@ def test_a_drive_that_nobody_mounts_again(tmp_path):
     assert "was not mounted again after the restart" in result.notes[0]
 
 
+def test_a_library_for_a_board_with_other_firmware(tmp_path):
+    with serving(SimulatedNicla(surroundings(tmp_path, model=CLASSIFIER))) as url:
+        host = SimulatedHost(url)
+        job = Job(host, find_board("arduino-nicla-vision"), library(), host.ports()[0])
+        with pytest.raises(DeviceError, match="does not run OpenMV's firmware") as caught:
+            OpenMvFlasher(WAITS).plan(job)
+    assert "put OpenMV's firmware onto the board first" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("fault", "error", "words", "hint"),
     [
         ("full-drive=1500", DoesNotFitError, "lacks 1,060 bytes", "put an SD card into the camera"),
         ("truncated-write=1000", DeviceError, "of trained.tflite the drive kept 1000 of", "format it"),
-        ("flipped-bit", VerificationError, "stored other bytes of trained.tflite", "old file is untouched"),
+        (
+            "flipped-bit",
+            VerificationError,
+            "stored other bytes of trained.tflite",
+            "there is no trained.tflite on it",
+        ),
         ("busy-drive", DeviceError, "cannot be ejected: target is busy", "nothing is lost"),
         ("unplug=1000", DeviceError, "writing trained.tflite failed", "run the same command again"),
         ("power-cut=1000", DeviceError, "writing trained.tflite failed", "run the same command again"),
@@ -361,7 +377,7 @@ def test_firmware_by_dfu(tmp_path, board, version):
         assert plugged.board.mode == "firmware"
         result = plugged.flasher().flash(plugged.job(firmware))
         assert result.verified.startswith(f"read back by DFU: the {len(IMAGE):,} bytes are those of edge.bin")
-        assert result.verified.endswith(f"OpenMV firmware {'.'.join(map(str, version))} answers")
+        assert (result.firmware_version, result.notes) == (".".join(map(str, version)), ())
         assert plugged.board.firmware[: len(IMAGE)] == IMAGE
         others = [each for each in plugged.board.dfu.memories if each.name != "FIRMWARE"]
         assert len(others) >= 2
@@ -370,12 +386,14 @@ def test_firmware_by_dfu(tmp_path, board, version):
 
 def test_firmware_by_the_older_boot_loader(tmp_path):
     with camera(tmp_path, version=OLD, window_s=0.3) as plugged:
-        assert "before 4.6.0" in plugged.flasher().plan(plugged.job(image())).method
+        plan = plugged.flasher().plan(plugged.job(image()))
+        assert "before 4.6.0" in plan.method
+        assert "IDE offers to upgrade" in plan.notes[0]
         result = plugged.flasher().flash(plugged.job(image()))
-        assert "cannot be read back; OpenMV firmware 4.5.5 answers" in result.verified
+        assert "cannot be read back" in result.verified
+        assert (result.firmware_version, result.notes) == ("4.5.5", ())
         assert plugged.board.firmware[: len(IMAGE)] == IMAGE
         assert plugged.board.erased[:1] != [0]
-        assert "IDE offers to upgrade" in result.notes[0]
 
 
 @pytest.mark.parametrize("version", [OLD, NEWEST])

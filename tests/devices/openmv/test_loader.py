@@ -118,7 +118,10 @@ VERSION_3 = struct.pack("<I", 0xABCD0003)
         ({START: struct.pack("<I", 0xABCD0001)}, "calls itself 0xabcd0001, which is not known"),
         ({START: VERSION_3, LAYOUT: struct.pack("<III", 0, 0, 15)}, "a layout that cannot be"),
         ({START: VERSION_3, LAYOUT: struct.pack("<III", 1, 9, 4)}, "a layout that cannot be"),
-        ({START: VERSION_3, LAYOUT: b"short"}, "waiting for the boot loader: nothing within 0.1 s"),
+        (
+            {START: VERSION_3, LAYOUT: b"short"},
+            "waiting for the boot loader: what was expected did not come within 0.1 s",
+        ),
     ],
 )
 def test_what_a_loader_may_not_say(tmp_path, answers, words):

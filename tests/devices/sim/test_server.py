@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ei_automation.devices.sim.client import SimulatedHost
-from ei_automation.devices.sim.faults import DEFAULTS, FAULTS, Faults
+from ei_automation.devices.sim.faults import ALL, DEFAULTS, FAMILIES, FAULTS, Faults
 from ei_automation.devices.sim.server import serving
 from ei_automation.devices.sim.uart import wait_until
 from ei_automation.devices.sim.wire import Wire, WireClosedError, connect
@@ -83,7 +83,7 @@ def test_a_board_that_never_stops_talking_can_be_plugged_in_and_read(tmp_path: P
         for _ in range(20):  # its first words may be there before the answer that it is plugged in
             with open_port(f"{url}/ttyUSB0") as port:
                 assert port.drain(0.01, Deadline(0.01)).strip(b"C") == b""
-                with pytest.raises(DeviceError, match="waiting for the end: nothing within"):
+                with pytest.raises(DeviceError, match="the end: what was expected did not come"):
                     port.read_until(b"end", deadline=Deadline(0.01), doing="waiting for the end")
 
 
@@ -134,3 +134,23 @@ def test_every_fault_can_be_asked_for() -> None:
 def test_a_wrong_fault_is_refused(word: str, text: str) -> None:
     with pytest.raises(UsageError, match=text):
         Faults.parse([word])
+
+
+def test_a_fault_of_another_kind_of_board_is_refused() -> None:
+    assert FAMILIES.keys() == FAULTS.keys()
+    with pytest.raises(UsageError, match="full-drive does not concern this board") as told:
+        Faults.parse(["full-drive=5"], "spresense")
+    assert told.value.hint.startswith("there are nak, cancel, ")
+    assert "drive" not in told.value.hint
+    for name, families in FAMILIES.items():
+        for family in ALL:
+            if family in families:
+                assert name in Faults.parse([name], family)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000", ""])
+def test_an_address_without_a_port_number_is_explained(address: str) -> None:
+    with pytest.raises(DeviceError, match=r"the number of a port, e\.g\. sim://127\.0\.0\.1:4750"):
+        SimulatedHost(f"sim://{address}").ports()
+    with pytest.raises(DeviceError, match="the number of a port"):
+        open_port(f"sim://{address}/ttyUSB0")

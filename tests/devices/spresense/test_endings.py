@@ -110,7 +110,10 @@ STATES = {
 
 def state_of(hint: str) -> str:
     """The state in a hint, without what is to be tried."""
-    return re.sub("^plug .*? once more; (the board cannot be asked .*? now; )?", "", hint)
+    now = (
+        "(the board cannot be asked .*? now; |the transfer is ended, .*? that it has; |the board says .*? more; )?"
+    )
+    return re.sub(f"^(plug .*? once more; )?{now}", "", hint)
 
 
 def stopped_at(place: int, *, is_ctrl_c: bool) -> tuple[str, bytes]:

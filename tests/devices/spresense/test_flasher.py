@@ -39,7 +39,7 @@ from tests.devices.spresense_jobs import SPK, WAITS, firmware, job
 from tests.devices.surroundings import CLASSIFIER, LABELS, surroundings
 
 FLASHER = SpresenseFlasher(WAITS)
-KEEPS = "the board should still have its old firmware; the updater is not touched"
+KEEPS = "the board should still have its old firmware, if it had one; the updater is not touched"
 
 
 class Plugged:
@@ -114,8 +114,8 @@ def test_a_package_is_stored_and_the_firmware_runs(resets_on_open, tmp_path):
             console.connect(Deadline(5))
             assert console.config(Deadline(5)).device_type == "SONY_SPRESENSE"
     assert re.fullmatch(
-        r"the updater received all 14,176 bytes, found the package valid and saved it as \"nuttx\"; "
-        "the firmware started",
+        r"the updater received all 14,176 bytes at 921600 baud, found the package valid and saved it as "
+        r"\"nuttx\"; the firmware started",
         result.verified,
     )
     assert (result.port, result.serial_number, result.notes) == (port.name, "SIM0001", ())
@@ -148,8 +148,9 @@ def test_packets_that_are_refused_are_sent_again(tmp_path):
 
 def test_a_board_that_stays_at_its_old_speed_gets_the_package_at_that(tmp_path):
     with plugged(tmp_path, "garble") as it:
-        it.flash()
+        result = it.flash()
         assert it.board.store.packages == {"nuttx": SPK}
+    assert "bytes at 115200 baud" in result.verified
     assert it.notes == ["the updater stayed at 115200 baud when it should have gone to 921600: sent so"]
 
 
@@ -167,7 +168,7 @@ def test_a_mute_firmware_is_flashed_and_the_silence_is_said(tmp_path):
 FAILURES = {
     "cancel": (
         "the receiver cancelled the transfer while waiting for the answer to packet 3 of 14",
-        f"the transfer is ended, and the updater's prompt is back; by its messages .*{KEEPS}",
+        f"the transfer is ended, and the board waits in its updater: press RESET .*; by its messages .*{KEEPS}",
     ),
     "silence": (
         r"waiting for the answer to packet 10 of 14: nothing within 0\.12 s",
@@ -178,8 +179,8 @@ FAILURES = {
         f"plug the board in again .*the board cannot be asked what it does now; .*{KEEPS}",
     ),
     "power-cut": (
-        r"waiting for the answer to packet 10 of 14: nothing within 0\.12 s",
-        f"the board has restarted by itself and runs its application; .*{KEEPS}",
+        "the board has started anew while waiting for the answer to packet 10 of 14",
+        r"^the board has restarted by itself \(its power .* and runs its application; .*" + KEEPS,
     ),
     "old-loader": (
         r"is stored, but the board's boot loader is too old for it \(loader\(2015\) != Self\(20585\)\)",
@@ -230,6 +231,15 @@ def test_a_package_that_is_not_valid_is_a_failed_verification(tmp_path):
     assert it.board.store.packages == {}
 
 
+def test_a_power_cut_of_a_board_that_holds_nothing(tmp_path):
+    board = SimulatedSpresense(surroundings(tmp_path, "power-cut"), window_s=0.02, request_s=0.03)
+    with serving(board) as url, pytest.raises(DeviceError, match="has started anew while") as caught:
+        FLASHER.flash(job(SimulatedHost(url)))
+    assert re.search(
+        "^the board has restarted by itself .* and waits in its updater, as it does where", caught.value.hint
+    )
+
+
 class DiesSaving(SimulatedSpresense):
     """Its cable is pulled out while it saves a package."""
 
@@ -275,7 +285,12 @@ def test_ctrl_c_ends_the_transfer_and_says_the_state(tmp_path):
         with pytest.raises(InterruptedRunError, match="stopped while sending the package") as caught:
             it.flash(on_progress=stop)
         assert KEEPS in caught.value.hint
+        assert "the board waits in its updater: press RESET to start" in caught.value.hint
         assert it.board.store.packages == {}
+        with it.host.open(it.host.ports()[0], 115_200) as line:
+            with pytest.raises(DeviceError, match="waits in its updater") as told:
+                AtConsole(line, pace_s=0).connect(Deadline(15))
+            assert "press its reset button" in told.value.hint
         with it.host.open(it.host.ports()[0], 115_200) as line:
             line.write(b"\n")
             line.read_until(b"updater# ", deadline=Deadline(5), doing="looking for the updater")

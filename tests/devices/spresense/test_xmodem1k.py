@@ -116,7 +116,7 @@ def test_one_can_and_other_noise_are_none(tmp_path):
             b"",
             "waiting for the receiver to ask for the first packet: nothing within 0.05 s; the board said nothing",
         ),
-        (b"no such command", "waiting for the receiver to ask for the first packet: nothing within 0.05 s"),
+        (b"no such command", "ask for the first packet: what was expected did not come within 0.05 s"),
         (START, "waiting for the answer to packet 1 of 5: nothing within 0.05 s"),
         (START + ACK * 5, "waiting for the answer to the end of the file: nothing within 0.05 s"),
     ],
