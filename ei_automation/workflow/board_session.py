@@ -72,6 +72,13 @@ class PluggedBoard:
     port: SerialPort
     board: BoardKind | None = None
 
+    @property
+    def is_simulated(self) -> bool:
+        """Whether it is no real one."""
+        from ei_automation.devices.host import SIMULATED
+
+        return self.port.name.startswith(SIMULATED)
+
 
 def require_devices() -> None:
     """Refuse in words where the libraries for boards are missing.

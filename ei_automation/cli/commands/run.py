@@ -94,7 +94,6 @@ def _refuse(given: dict[str, Any], names: Sequence[str], why: str) -> None:
 
 def _live(session: Session | None, as_json: bool, given: dict[str, Any]) -> None:
     from ei_automation.cli.live import shown
-    from ei_automation.devices.host import SIMULATED
     from ei_automation.workflow.board_session import plugged_board, wanted_board
     from ei_automation.workflow.camera_script import ScriptWish
     from ei_automation.workflow.run_board import RunRequest, run_board
@@ -113,7 +112,7 @@ def _live(session: Session | None, as_json: bool, given: dict[str, Any]) -> None
         tally = run_board(plug, request, watcher, on_event=OUTPUT.on_event)
     finally:
         watcher.close()
-    OUTPUT.talk(_summary(tally, is_simulated=plug.port.name.startswith(SIMULATED)))
+    OUTPUT.talk(_summary(tally, is_simulated=plug.is_simulated))
     _say_end(tally, has_end=request.count is not None or request.seconds is not None)
 
 
