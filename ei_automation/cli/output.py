@@ -70,8 +70,8 @@ class Output:
             raise ClosedPipeError from error
 
     def line(self, text: str = "") -> None:
-        """A line of the result."""
-        self._result.print(escape(text), soft_wrap=True)
+        """A line of the result; a terminal's is broken between words."""
+        self._result.print(escape(text), soft_wrap=not self._result.is_terminal)
 
     def styled(self, text: str) -> None:
         """A line of the result with rich markup; escape what is not ours."""

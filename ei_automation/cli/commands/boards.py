@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ei_automation.workflow.boards import BoardsReport, PluggedRow
 
 SUPPORTED = ("!--board", "board", "core", "flashed by", "run by")
-PLUGGED_IN = ("port", "USB id", "serial number", "board", "what answers")
+PLUGGED_IN = ("!port", "USB id", "serial number", "board", "what answers")
 DRIVE = "drive"
 
 
