@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ Features = NDArray[np.float32]
 Scores = NDArray[np.float32]
 
 MODEL_HINT = "train again, or build the deployment again"
+LARGEST_TENSOR_BYTES = 1 << 30
+"""Beyond it a shape is rubbish: an image of 2048 x 2048 with 64 float32 channels has as many."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,23 @@ def open_interpreter(model: bytes, *, keep_all_tensors: bool = False) -> Any:
             experimental_op_resolver_type=resolver,
             experimental_preserve_all_tensors=keep_all_tensors,
         )
+        _require_sane_sizes(interpreter)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise VerificationError(f"the .tflite model cannot be used: {error}", hint=MODEL_HINT) from error
     return interpreter
+
+
+def _require_sane_sizes(interpreter: Any) -> None:
+    """Refuse a model whose tensors would take all memory, and with it the whole process.
+
+    Raises:
+        ValueError: As LiteRT does for other damage.
+    """
+    for details in interpreter.get_tensor_details():
+        size = math.prod(int(side) for side in details["shape"]) * np.dtype(details["dtype"]).itemsize
+        if size > LARGEST_TENSOR_BYTES:
+            raise ValueError(f"tensor {details['name']} would take {size:,} bytes")
 
 
 class Worker:

@@ -90,6 +90,14 @@ def test_a_model_without_a_part_is_refused_before_it_ends_the_process(slot: int,
         Classifier(bytes(content))
 
 
+def test_a_model_that_would_take_all_memory_is_refused() -> None:
+    content = bytearray(float_model(SHAPE, WEIGHTS))
+    place = content.find(struct.pack("<4i", 1, *SHAPE))
+    struct.pack_into("<i", content, place + 8, 1_375_731_720)
+    with pytest.raises(VerificationError, match="would take 11,005,853,760 bytes"):
+        Classifier(bytes(content))
+
+
 def test_features_of_another_impulse_are_refused() -> None:
     classifier = Classifier(float_model(SHAPE, WEIGHTS))
     with pytest.raises(VerificationError, match=r"takes images of \(2, 3, 1\).*\(3, 2, 1\)"):
