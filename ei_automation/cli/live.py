@@ -180,7 +180,7 @@ class LiveView:
     def _numbers(self) -> str:
         """The line over all results."""
         tally = self._tally
-        parts = [f"{tally.results:,} results in {tally.seconds:.0f} s"]
+        parts = [f"{tally.results:,} result{'' if tally.results == 1 else 's'} in {tally.seconds:.0f} s"]
         if tally.rate_hz is not None:
             parts.append(f"{tally.rate_hz:.2f} a second")
         if tally.mean_latency_us is not None:

@@ -188,6 +188,8 @@ def _images(path: Path, files: Mapping[str, bytes], images: Mapping[str, bytes])
         plain = PurePosixPath(name).name
         is_openmv = OPENMV_IMAGE.fullmatch(plain) is not None
         boards, note = _boards_of(plain, is_openmv)
+        if note and not is_openmv and (cameras := _cameras_in(content)):
+            boards, note, is_openmv = cameras, "", True
         notes += [note] if note else []
         kinds |= {"openmv-firmware" if is_openmv else "arduino"} if boards else set()
         for board in boards:
@@ -334,8 +336,12 @@ def _other_camera(image: FirmwareFile, board: str) -> str:
 
     The firmware tells its architecture when it is asked, so the text is in the image.
     """
-    arches = {each.id: each.openmv_arch for each in known_boards() if each.openmv_arch}
-    inside = [each for each, arch in arches.items() if arch.encode() in image.content]
-    if not inside or board in inside:
+    inside = _cameras_in(image.content)
+    if not inside or board in [each.id for each in inside]:
         return ""
-    return f"{image.name} says that it is for {find_board(inside[0]).name}, not for {find_board(board).name}"
+    return f"{image.name} says that it is for {inside[0].name}, not for {find_board(board).name}"
+
+
+def _cameras_in(image: bytes) -> list[BoardKind]:
+    """The boards whose architecture an image names as OpenMV's firmware does."""
+    return [board for board in known_boards() if board.openmv_arch and board.openmv_arch.encode() in image]

@@ -364,7 +364,7 @@ def console_of(plug: PluggedBoard) -> ConsoleName | None:
         raise loader_error(plug.port.name, found.words)
     if found.mode == "openmv":
         return "openmv"
-    if found.mode == "sketch":
+    if found.mode in ("sketch", "bridge"):  # cameras have USB of their own, no bridge
         return "at"
     kind = _kind(plug)
     if kind is not None and not kind.consoles:

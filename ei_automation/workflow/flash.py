@@ -123,12 +123,12 @@ def prepare(session: Session | None, request: FlashRequest, tell: Tell) -> Prepa
     board = _board(session, request.board)
     deployment = _deployment(session, request, board, tell)
     source, firmware = deployment.path, deployment.firmware
-    flasher = FLASHERS[_family(board, firmware)]()
-    for note in firmware.notes:
-        tell(Event("note", note))
     if firmware.problems:
         problems = "; ".join(firmware.problems)
         raise UsageError(f"{source} cannot be flashed: {problems}", hint="download or build it again")
+    flasher = FLASHERS[_family(board, firmware)]()
+    for note in firmware.notes:
+        tell(Event("note", note))
     if not request.skip_fit:
         _require_fit(board, firmware, tell)
     host = open_host(request.port)
@@ -187,6 +187,11 @@ def _flash(session: Session | None, prepared: Prepared, answer_s: float) -> Flas
     trained = session.read_lock().trained_sha256 if session else ()
     try:
         proof = prove(job, result, answer_s, trained=trained)
+    except DeviceError as error:
+        error.hint = (
+            f"what was sent is on the board ({result.verified}), its firmware does not answer: {error.hint}"
+        )
+        raise
     except KeyboardInterrupt as stop:
         raise InterruptedRunError(
             "stopped while the firmware was asked what it is",

@@ -149,7 +149,9 @@ def _model(request: SimulationRequest) -> tuple[bytes | None, tuple[str, ...]]:
     if request.model is None:
         return None, labels
     content, known = _model_of(request.model)
-    load_model(content)  # refuses what is no model of images, before the board starts
+    classes = load_model(content).output_count  # refuses what is no model of images, before the board starts
+    if labels and len(labels) != classes:
+        raise UsageError(f"{len(labels)} labels were given, the network has {classes}", hint="check --labels")
     return content, labels or known
 
 

@@ -22,6 +22,7 @@ class LiteRtModel:
 
     Attributes:
         input_shape: (height, width, channels).
+        output_count: Labels of its output.
 
     Raises:
         VerificationError: It is no model of images.
@@ -31,6 +32,7 @@ class LiteRtModel:
         self._classifier = Classifier(content)
         height, width, channels = self._classifier.input_shape
         self.input_shape = (height, width, channels)
+        self.output_count = self._classifier.output_shape[-1]
         self._block = InputBlock.model_construct(
             image_width=width, image_height=height, resize_mode=resize_mode
         )  # networks of tests are smaller than a manifest allows

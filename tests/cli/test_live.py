@@ -90,7 +90,7 @@ def test_objects_are_a_table():
 def test_the_numbers_below():
     text = drawn(SCORES, 80)
     assert "DSP 4.0 ms, inference 183 ms" in text
-    assert "1 results in 0 s, mean latency 187 ms" in text
+    assert "1 result in 0 s, mean latency 187 ms" in text
     assert "waiting for the first result" in drawn(None, 80)
     assert "anomaly 0.250" in drawn(EVERYTHING, 80)
 

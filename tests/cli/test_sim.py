@@ -81,6 +81,10 @@ def test_what_cannot_be_simulated_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert cli("sim", "nicla", "--model", str(tmp_path / "none.tflite")) == 4
     (tmp_path / "bad.tflite").write_bytes(b"nonsense" * 9)
     assert cli("sim", "nicla", "--model", str(tmp_path / "bad.tflite")) == 8
+    (tmp_path / "model.tflite").write_bytes(CLASSIFIER)
+    assert cli("sim", "nicla", "--model", str(tmp_path / "model.tflite"), "--labels", "a,b") == 2
+    assert "2 labels were given, the network has 3" in cli.err
+    assert cli("sim", "nicla", "--fault", "nak") == 2
     (tmp_path / "empty").mkdir()
     assert cli("sim", "nicla", "--images", str(tmp_path / "empty")) == 4
     assert cli("sim", "openmv-cam-h7", "--firmware-version", "new") == 2

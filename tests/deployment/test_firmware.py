@@ -222,6 +222,13 @@ def test_an_openmv_image_of_another_camera_is_a_problem(tmp_path: Path) -> None:
     assert recognise_firmware(path).problems == ()
 
 
+def test_a_renamed_openmv_image_is_known_by_what_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "mine.bin"
+    path.write_bytes(struct.pack("<II", 0x2001_0000, 0x0804_0401) + bytes(100) + b"OMV4P H7 32768 SDRAM\0")
+    found = recognise_firmware(path)
+    assert (found.kind, set(found.images), found.problems) == ("openmv-firmware", {"openmv-cam-h7-plus"}, ())
+
+
 def test_two_networks_in_one_image_are_not_guessed_between(tmp_path: Path) -> None:
     path = tmp_path / "edge_impulse_firmware_openmv4.bin"
     path.write_bytes(IMAGE + OTHER_MODEL)

@@ -275,8 +275,9 @@ def test_a_firmware_that_stays_silent_is_an_error_and_is_recorded(session: Sessi
     board = SimulatedNicla(surroundings(tmp_path, "mute-firmware"))
     with plugged_in(board, nicla_zip(tmp_path)) as request:
         prepared = prepare(session, request, lambda _: None)
-        with pytest.raises(DeviceError, match="the board says nothing"):
+        with pytest.raises(DeviceError, match="the board says nothing") as caught:
             flash(session, prepared, answer_s=0.5)
+    assert "what was sent is on the board (read back by DFU" in caught.value.hint
     (record,) = session.read_lock().flashed
     assert (record.board, record.proof) == (NICLA, "")
 

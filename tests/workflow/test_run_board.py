@@ -314,7 +314,7 @@ def port(usb_id="", serial_number=""):
         ("37C5:1204", None, "openmv"),
         ("1209:ABD1", None, "openmv"),
         ("10C4:EA60", SPRESENSE, "at"),
-        ("10C4:EA60", None, None),
+        ("10C4:EA60", None, "at"),
         ("", H7, "openmv"),
         ("", NICLA, None),
         ("", None, None),

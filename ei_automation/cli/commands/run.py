@@ -134,7 +134,7 @@ def _summary(tally: Tally, *, is_simulated: bool) -> str:
     """One line over all results."""
     from ei_automation.cli.live import SIMULATED_TIMES, milliseconds, visible
 
-    parts = [f"{tally.results:,} results in {tally.seconds:.1f} s"]
+    parts = [f"{tally.results:,} result{'' if tally.results == 1 else 's'} in {tally.seconds:.1f} s"]
     if tally.mean_latency_us is not None:
         parts.append(f"mean latency {milliseconds(tally.mean_latency_us)}")
     if tally.tops:

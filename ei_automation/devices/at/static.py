@@ -68,5 +68,8 @@ def _result(line: AtLine, size: int, deadline: Deadline) -> InferenceResult:
     code = re.search(r"^RESULT (-?[0-9]+)", text, re.MULTILINE)
     if code is None or code[1] != "0" or len(results) != 1:
         said = f"code {code[1]}" if code else "no code"
-        raise line.error(f"{doing}: the firmware gives {said} and {len(results)} results")
+        raise line.error(
+            f"{doing}: the firmware gives {said} and {len(results)} results",
+            "it may hold no model: put one onto the board with `eiauto flash`",
+        )
     return results[0]

@@ -188,7 +188,8 @@ def usb_errors(doing: str) -> Iterator[None]:
             said = "may not be opened by this user"
             hint = "run `eiauto boards`: it prints the udev rule that gives you the permission"
         elif code == TIMEOUT or number == errno.ETIMEDOUT:
-            said, hint = f"says nothing (it was waited for {time.monotonic() - began:.1f} s)", ""
+            waited_s = time.monotonic() - began
+            said, hint = f"says nothing{f' (it was waited for {waited_s:.1f} s)' if waited_s >= 0.1 else ''}", ""
         elif code == NO_DEVICE or number == errno.ENODEV:
             said, hint = IS_GONE, ""
         elif code == BUSY or number == errno.EBUSY:

@@ -143,7 +143,7 @@ def _run(ways: Sequence[Sequence[str]], point: MountPoint, by_hand: str) -> None
     raise DeviceError(
         f"the drive {point.path} cannot be ejected: {said}",
         hint=f"the files are written and nothing is lost; close what uses the drive, {by_hand}, "
-        "then press the board's reset button",
+        "press the board's reset button, then run the same command again: it compares the files",
     )
 
 
@@ -187,5 +187,5 @@ def _windows_eject(point: MountPoint) -> None:
         raise DeviceError(
             f"the drive {point.path} cannot be ejected: a program has a file on it open",
             hint="the files are written and nothing is lost; close what uses the drive, choose Eject in the "
-            "Explorer, then press the board's reset button",
+            "Explorer, press the board's reset button, then run the same command again: it compares the files",
         )

@@ -53,7 +53,7 @@ class SimulatedDrive(MountedDrive):
             raise DeviceError(
                 f"the drive {self.path} cannot be ejected: target is busy",
                 hint="the files are written and nothing is lost; close what uses the drive, eject it by hand, "
-                "then press the board's reset button",
+                "press the board's reset button, then run the same command again: it compares them",
             )
         self._ask({"eject": str(self.path)})
 

@@ -119,7 +119,7 @@ class TestErrors:
             ),
             (
                 "silence",
-                r"writing 4096 bytes at 0x08042000: the boot loader says nothing \(it was waited for [0-9.]+ s\)",
+                r"writing 4096 bytes at 0x08042000: the boot loader says nothing",
             ),
             ("unplug", r"writing 4096 bytes at 0x08042000: the boot loader is gone"),
         ],
