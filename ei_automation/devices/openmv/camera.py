@@ -15,6 +15,8 @@ from ei_automation.errors import DeviceError
 
 DEBUG_BAUD = 921_600
 """The speed that switches a camera to its debug protocol; at any other one it shows MicroPython's prompt."""
+QUESTION_S = 2.0
+"""For the answer to one question."""
 POLL_S = 0.02
 """Between two questions whether something has happened."""
 TRACEBACK = "Traceback (most recent call last):"
@@ -120,7 +122,8 @@ class Camera(ABC):
             DeviceError: It goes on.
         """
         self._ask_to_stop(deadline)
-        while self.is_running(deadline):
+        # Each question has its own time, so that the error is about the script and not about the last question.
+        while self.is_running(Deadline(max(QUESTION_S, deadline.left_s))):
             if deadline.left_s < POLL_S:
                 raise DeviceError(
                     f"{self.port.name}: the script on the camera did not stop within {deadline.seconds:g} s",
