@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from subprocess import list2cmdline
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +17,6 @@ from ei_automation.errors import (
     DeviceError,
     EiautoError,
     NotFoundError,
-    SettingsError,
     StorageError,
     UsageError,
     VerificationError,
@@ -80,19 +78,6 @@ class PluggedBoard:
         return self.port.name.startswith(SIMULATED)
 
 
-def require_devices() -> None:
-    """Refuse in words where the libraries for boards are missing.
-
-    Raises:
-        SettingsError: The extra `devices` is not installed.
-    """
-    missing = [module for module in ("serial", "usb") if find_spec(module) is None]
-    if missing:
-        raise SettingsError(
-            f"boards need {' and '.join(missing)}, which is not installed", hint='pip install "eiauto[devices]"'
-        )
-
-
 def wanted_board(session: Session | None, name: str | None) -> BoardKind | None:
     """The kind of board that a command is about.
 
@@ -140,7 +125,6 @@ def plugged_board(wanted: str | None, board: BoardKind | None) -> PluggedBoard:
         UsageError: Several ports match; the error lists them.
         DeviceError: None does.
     """
-    require_devices()
     from ei_automation.devices.choose import choose_port, open_host
 
     host = open_host(wanted)
